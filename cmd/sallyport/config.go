@@ -152,6 +152,7 @@ func (c *Config) setDefaults(dir string) {
 	def(&c.Data, defaultDataDir())
 	def(&c.SSH.Listen, ":2222")
 	def(&c.SSH.Name, "bastion")
+	def(&c.SSH.Suffix, c.SSH.Name)
 	def(&c.Web.Listen, "127.0.0.1:8080")
 	if c.Web.URL == "" && c.Web.Listen != "off" {
 		c.Web.URL = "http://" + c.Web.Listen

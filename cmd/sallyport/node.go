@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"sallyport/certs"
+	"sallyport/certs/signin"
+	"sallyport/policy"
+	"sallyport/recorder"
+	"sallyport/recorder/catalog"
+	"sallyport/recorder/ledger"
+	"sallyport/recorder/redact"
+	"sallyport/replay"
+)
+
+// dataDir names the files of one node below its data directory.
+type dataDir string
+
+func (d dataDir) cas() string        { return filepath.Join(string(d), "ca") }
+func (d dataDir) hostKey() string    { return filepath.Join(string(d), "host_key") }
+func (d dataDir) recordings() string { return filepath.Join(string(d), "recordings") }
+func (d dataDir) catalog() string    { return filepath.Join(string(d), "catalog.sqlite") }
+func (d dataDir) ledger() string     { return filepath.Join(string(d), "ledger.jsonl") }
+
+// node is one running bastion: everything that its listeners share.
+type node struct {
+	cfg      *Config
+	log      *slog.Logger
+	cas      *certs.Authorities
+	hostKey  ssh.Signer
+	issuer   *certs.Issuer
+	catalog  *catalog.Catalog
+	ledger   *ledger.Ledger
+	recorder *recorder.Recorder
+	policy   *policy.Store
+	idp      *signin.Provider
+	library  *replay.Library
+	targets  atomic.Pointer[targetSet]
+	hosts    hostCerts
+}
+
+// openNode loads or creates everything below the data directory, and closes
+// what an earlier run left open. The caller closes the node.
+func openNode(ctx context.Context, cfg *Config, log *slog.Logger) (*node, error) {
+	n := &node{cfg: cfg, log: log}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"the keys", n.openKeys}, {"the policy", n.openPolicy}, {"the store", n.openStore},
+		{"the identity provider", n.openIdentity}, {"recordings of an earlier run", n.recover},
+	} {
+		if err := step.do(ctx); err != nil {
+			n.Close()
+			return nil, fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return n, nil
+}
+
+// Close closes what openNode opened.
+func (n *node) Close() error {
+	var err error
+	if n.ledger != nil {
+		err = errors.Join(err, n.ledger.Close())
+	}
+	if n.catalog != nil {
+		err = errors.Join(err, n.catalog.Close())
+	}
+	return err
+}
+
+func (n *node) openKeys(context.Context) error {
+	data := dataDir(n.cfg.Data)
+	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if n.cas, err = certs.LoadOrCreate(data.cas()); err != nil {
+		return err
+	}
+	n.hostKey, err = certs.LoadOrCreateHostKey(data.hostKey())
+	return err
+}
+
+func (n *node) openPolicy(context.Context) error {
+	var err error
+	if n.policy, err = policy.NewStore(n.cfg.Policy); err != nil {
+		return err
+	}
+	n.targets.Store(newTargetSet(n.cfg, n.cas.Host.PublicKey()))
+	return nil
+}
+
+func (n *node) openStore(ctx context.Context) error {
+	data := dataDir(n.cfg.Data)
+	rules, err := redact.Compile(n.cfg.redactConfig())
+	if err != nil {
+		return err
+	}
+	if n.ledger, err = ledger.Open(data.ledger()); err != nil {
+		return err
+	}
+	if n.catalog, err = catalog.Open(ctx, data.catalog()); err != nil {
+		return err
+	}
+	n.recorder, err = recorder.New(recorder.Options{
+		Dir: data.recordings(),
+		NewMasker: func(s policy.Session) recorder.Masker {
+			cols := 0
+			if s.TTY {
+				cols = s.Cols
+			}
+			return rules.NewMasker(cols)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	n.issuer = &certs.Issuer{CAs: n.cas, Serial: n.catalog.NextSerial}
+	n.library = &replay.Library{
+		Dir: data.recordings(), Catalog: n.catalog, Decide: n.decide, Audit: n.audit,
+		Target: func(name string) policy.Target {
+			if t, ok := n.targets.Load().lookup(name); ok {
+				return t
+			}
+			return policy.Target{Name: name}
+		},
+	}
+	return nil
+}
+
+func (n *node) openIdentity(context.Context) error {
+	secret, err := n.cfg.clientSecret()
+	if err != nil {
+		return err
+	}
+	n.idp, err = signin.New(signin.Config{
+		Issuer: n.cfg.OIDC.Issuer, ClientID: n.cfg.OIDC.ClientID, ClientSecret: secret,
+		Scopes: n.cfg.OIDC.Scopes, GroupsClaim: n.cfg.OIDC.GroupsClaim, CAFile: n.cfg.OIDC.CAFile,
+	})
+	return err
+}
+
+// recover seals what a crash left open and brings the index up to date.
+func (n *node) recover(ctx context.Context) error {
+	found, err := n.recorder.Recover(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range found {
+		n.log.Warn("a recording was interrupted", "session", r.Session.ID, "user", r.Session.User.String(), "target", r.Session.Target)
+		if err := n.catalog.PutRecording(ctx, r); err != nil {
+			return err
+		}
+		if err := n.audit(ctx, sessionEntry(policy.EntrySessionEnd, r.Session, "interrupted", "the bastion stopped during the session")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// audit writes an entry to the ledger and to the log. It returns once the
+// entry is durable.
+func (n *node) audit(ctx context.Context, e policy.Entry) error {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	// An entry is owed even when the connection that caused it has gone.
+	if err := n.ledger.Append(context.WithoutCancel(ctx), e); err != nil {
+		n.log.Error("the ledger cannot be written", "error", err)
+		return fmt.Errorf("the audit ledger cannot be written: %w", err)
+	}
+	args := []any{"kind", string(e.Kind)}
+	if e.User != nil {
+		args = append(args, "user", e.User.String())
+	}
+	for _, kv := range [][2]string{{"session", string(e.Session)}, {"target", e.Target}, {"login", string(e.Login)}, {"source", e.Source}} {
+		if kv[1] != "" {
+			args = append(args, kv[0], kv[1])
+		}
+	}
+	for _, k := range sortedKeys(e.Detail) {
+		args = append(args, k, e.Detail[k])
+	}
+	n.log.InfoContext(ctx, "entry", args...)
+	return nil
+}
+
+func sessionEntry(kind policy.EntryKind, s policy.Session, state, reason string) policy.Entry {
+	return policy.Entry{Kind: kind, User: &s.User, Session: s.ID, Target: s.Target, Login: s.Login, Source: s.Source,
+		Detail: map[string]string{"state": state, "reason": reason}}
+}
+
+func (n *node) decide(r policy.Request) policy.Decision { return n.policy.Decide(r) }
+
+// reload takes the policy and the targets from their files again. What is bad
+// stays out, and the old stays in force.
+func (n *node) reload(ctx context.Context, configFile string) {
+	if changed, err := n.policy.Reload(); err != nil {
+		n.log.Error("the new policy is not in force; the old one stays", "error", err)
+	} else if changed {
+		n.log.Info("the new policy is in force", "file", n.cfg.Policy)
+		_ = n.audit(ctx, policy.Entry{Kind: policy.EntryPolicyLoad, Detail: map[string]string{"file": n.cfg.Policy}})
+	}
+	if configFile == "" {
+		return
+	}
+	cfg, err := LoadConfig(configFile)
+	if err != nil {
+		n.log.Error("the targets of the new configuration are not in force; the old ones stay", "error", err)
+		return
+	}
+	n.targets.Store(newTargetSet(cfg, n.cas.Host.PublicKey()))
+	n.log.Info("targets loaded", "count", len(cfg.Targets))
+}
+
+// targetSet finds targets by name; it never changes.
+type targetSet struct {
+	suffix string
+	list   []policy.Target
+	byName map[string]int
+}
+
+func newTargetSet(cfg *Config, hostCA ssh.PublicKey) *targetSet {
+	s := &targetSet{suffix: cfg.SSH.Suffix, byName: map[string]int{}}
+	self := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(hostCA)))
+	for _, y := range cfg.Targets {
+		t := policy.Target{Name: y.Name, Address: y.Address, Labels: y.Labels, HostKeys: y.HostKeys}
+		for _, l := range y.Logins {
+			t.Logins = append(t.Logins, policy.Login(l))
+		}
+		for _, ca := range y.HostCA {
+			if ca == hostSelf {
+				ca = self
+			}
+			t.HostCAs = append(t.HostCAs, ca)
+		}
+		s.byName[strings.ToLower(t.Name)] = len(s.list)
+		s.list = append(s.list, t)
+	}
+	return s
+}
+
+// lookup takes NAME or NAME.SUFFIX, in any case (host names have none).
+func (s *targetSet) lookup(name string) (policy.Target, bool) {
+	name = strings.ToLower(name)
+	if s.suffix != "" {
+		name = strings.TrimSuffix(name, "."+strings.ToLower(s.suffix))
+	}
+	i, ok := s.byName[name]
+	if !ok {
+		return policy.Target{}, false
+	}
+	return s.list[i], true
+}
+
+func newLogger(cfg LogConfig, stderr io.Writer) (*slog.Logger, func() error, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
+		return nil, nil, err
+	}
+	out, closeFile := stderr, func() error { return nil }
+	if cfg.File != "" {
+		f, err := os.OpenFile(cfg.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the log file: %w", err)
+		}
+		out, closeFile = f, f.Close
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(out, opts)), closeFile, nil
+	}
+	return slog.New(slog.NewTextHandler(out, opts)), closeFile, nil
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/bastion"
+	"sallyport/bastion/upstream"
+	"sallyport/certs"
+	"sallyport/policy"
+	"sallyport/replay/web"
+)
+
+const (
+	// upstreamCertLifetime is how long a certificate for a target is valid: it
+	// is used at once, and the target checks it once.
+	upstreamCertLifetime = 5 * time.Minute
+	dialTimeout          = 10 * time.Second
+	// shutdownGrace is how long live sessions have to end when the node stops.
+	shutdownGrace = 5 * time.Second
+)
+
+func addConfigFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "configuration `FILE`")
+	_ = cmd.MarkFlagRequired("config")
+}
+
+func serveCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run the bastion",
+		Long: `Run the bastion and its web pages. SIGHUP loads the policy and the targets
+again; what is bad stays out. SIGTERM ends live sessions, seals their recordings
+and stops.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := LoadConfig(file)
+			if err != nil {
+				return err
+			}
+			log, closeLog, err := newLogger(cfg.Log, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer closeLog()
+			return serve(cmd.Context(), cfg, file, log)
+		},
+	}
+	addConfigFlag(cmd, &file)
+	return cmd
+}
+
+// serve runs until ctx ends or a listener fails.
+func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger) (err error) {
+	n, err := openNode(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	sshListener, err := net.Listen("tcp", cfg.SSH.Listen)
+	if err != nil {
+		return fmt.Errorf("ssh.listen: %w", err)
+	}
+	defer sshListener.Close()
+	webListener, err := listenWeb(cfg.Web)
+	if err != nil {
+		return err
+	}
+	if webListener != nil {
+		defer webListener.Close()
+	}
+	if err := n.audit(ctx, policy.Entry{Kind: policy.EntryNodeStart, Detail: map[string]string{"version": version}}); err != nil {
+		return err
+	}
+	front, err := n.newBastion(ctx)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return front.Serve(ctx, sshListener) })
+	if webListener != nil {
+		g.Go(func() error { return n.serveWeb(ctx, webListener) })
+	}
+	g.Go(func() error { return n.onHangup(ctx, file) })
+	log.Info("ready", "ssh", sshListener.Addr().String(), "web", cfg.Web.URL, "name", cfg.SSH.Name, "targets", len(cfg.Targets))
+	err = g.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, n.audit(context.WithoutCancel(ctx), policy.Entry{Kind: policy.EntryNodeStop}))
+}
+
+// onHangup reloads on every SIGHUP until ctx ends.
+func (n *node) onHangup(ctx context.Context, file string) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+			n.reload(ctx, file)
+		}
+	}
+}
+
+func (n *node) newBastion(ctx context.Context) (*bastion.Server, error) {
+	dialer := &upstream.Dialer{Timeout: dialTimeout, Log: n.log, Signer: n.upstreamSigner}
+	return bastion.New(bastion.Config{
+		HostKeys: func(ctx context.Context) ([]ssh.Signer, error) {
+			return n.hostSigners(ctx, n.bastionNames()...)
+		},
+		TargetHostKeys: n.targetHostSigners,
+		Lookup:         func(name string) (policy.Target, bool) { return n.targets.Load().lookup(name) },
+		Targets:        func() []policy.Target { return n.targets.Load().list },
+		Identify:       n.identify,
+		SignIn:         n.startSignIn,
+		Decide:         n.decide,
+		OpenRecording:  n.openRecording,
+		Connect: func(ctx context.Context, r bastion.ConnectRequest) (bastion.Upstream, error) {
+			return dialer.Connect(ctx, upstream.Request{Target: r.Target, Login: r.Login, User: r.User, Connection: r.Connection})
+		},
+		Console:    n.console,
+		Audit:      n.audit,
+		HelpSignIn: n.helpSignIn(),
+		EnvAllow:   n.cfg.SSH.Env,
+		Log:        n.log,
+	})
+}
+
+func (n *node) helpSignIn() string {
+	_, port, _ := net.SplitHostPort(n.cfg.SSH.Listen)
+	if port == "22" {
+		return "ssh " + n.cfg.SSH.Name
+	}
+	return "ssh -p " + port + " " + n.cfg.SSH.Name
+}
+
+func (n *node) upstreamSigner(ctx context.Context, r upstream.Request) (ssh.Signer, error) {
+	return n.issuer.Target(ctx, certs.TargetRequest{User: r.User, Login: r.Login, Target: r.Target.Name,
+		Connection: r.Connection, TTL: upstreamCertLifetime})
+}
+
+// openRecording opens the recording and indexes it. A session that cannot be
+// recorded does not start (invariant I4).
+func (n *node) openRecording(ctx context.Context, s policy.Session) (proxy.Recording, error) {
+	rec, err := n.recorder.Open(ctx, s)
+	if err != nil {
+		n.log.Error("a recording cannot be opened", "session", s.ID, "error", err)
+		return nil, &userError{"The session is not started because it cannot be recorded.", err}
+	}
+	if err := n.catalog.Begin(ctx, s); err != nil {
+		_, closeErr := rec.Close(policy.End{Reason: "the catalog refused the session"})
+		return nil, &userError{"The session is not started because it cannot be indexed.", errors.Join(err, closeErr)}
+	}
+	return &indexedRecording{Recording: rec, node: n}, nil
+}
+
+// indexedRecording tells the catalog when its recording is sealed.
+type indexedRecording struct {
+	*recorder.Recording
+	node *node
+}
+
+// Close seals the recording, then finishes its row in the catalog. The sealed
+// file is what counts: the index can be rebuilt, so its failure is logged only.
+func (r *indexedRecording) Close(end policy.End) (policy.Summary, error) {
+	sum, err := r.Recording.Close(end)
+	if sum.ID == "" {
+		return sum, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if finishErr := r.node.catalog.Finish(ctx, sum); finishErr != nil {
+		r.node.log.Error("the catalog was not updated; `sallyport ls` may show the session as open", "session", sum.ID, "error", finishErr)
+	}
+	return sum, err
+}
+
+func listenWeb(cfg WebConfig) (net.Listener, error) {
+	if cfg.Listen == "off" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("web.listen: %w", err)
+	}
+	if cfg.TLS.Cert == "" {
+		return l, nil
+	}
+	pair, err := newReloadingPair(cfg.TLS.Cert, cfg.TLS.Key)
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("web.tls: %w", err)
+	}
+	return tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"h2", "http/1.1"}}), nil
+}
+
+func (n *node) serveWeb(ctx context.Context, l net.Listener) error {
+	handler, err := web.New(web.Config{Library: n.library, SignIn: n.idp, BaseURL: n.cfg.Web.URL, WellKnown: n.wellKnown(),
+		Ready: n.ready, Log: n.log, Allow: n.allowWeb})
+	if err != nil {
+		return err
+	}
+	srv := web.Server(handler)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("web: %w", err)
+	}
+	return nil
+}
+
+// allowWeb judges a sign-in in the browser, and keeps who it was.
+func (n *node) allowWeb(ctx context.Context, u policy.User, source netip.Addr) error {
+	e := policy.Entry{Kind: policy.EntrySignIn, User: &u, Source: source.String(), Detail: map[string]string{"via": "web"}}
+	d := n.decide(policy.Request{User: u, Action: policy.ActionSignIn, Source: source})
+	if !d.Allowed {
+		e.Kind, e.Detail["reason"] = policy.EntrySignInFailed, d.Reason
+	}
+	if err := n.audit(ctx, e); err != nil {
+		return err
+	}
+	if !d.Allowed {
+		return &userError{fmt.Sprintf("%s is not allowed to sign in here.", u), errors.New(d.Reason)}
+	}
+	return n.catalog.PutUser(ctx, u, time.Now())
+}
+
+// wellKnown is what anybody may know: the public halves of the authorities.
+func (n *node) wellKnown() any {
+	line := func(a *certs.Authority) string {
+		return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(a.PublicKey())))
+	}
+	return map[string]any{"name": n.cfg.SSH.Name, "suffix": n.cfg.SSH.Suffix, "known_hosts": n.caLine(),
+		"client_ca": line(n.cas.Client), "target_ca": line(n.cas.Target), "host_ca": line(n.cas.Host)}
+}
+
+// ready says whether the node can take sessions: its stores answer.
+func (n *node) ready(ctx context.Context) error {
+	_, err := n.catalog.Recordings(ctx, catalog.Filter{Limit: 1})
+	return err
+}
