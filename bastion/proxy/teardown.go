@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"sallyport/policy"
+)
+
+// closed is what the recording said when it was closed.
+type closed struct {
+	summary policy.Summary
+	err     error
+}
+
+// finish ends a session that the target has ended: everything is delivered;
+// now replies, the recording, exit status, EOF and close, in this order.
+func (s *session) finish(ctx context.Context) (policy.Summary, policy.End, error) {
+	s.ending.Store(true)
+	s.toTarget.close(replyTime)
+	s.toClient.close(replyTime)
+	end := s.end("the target closed the session without an exit status")
+
+	go s.o.Target.Channel.Close()
+	done := make(chan closed, 1)
+	go func() {
+		summary, err := s.o.Recording.Close(end)
+		done <- closed{summary, err}
+	}()
+	var c closed
+	select {
+	case c = <-done:
+	case <-ctx.Done():
+		// A disk that hangs must not keep the user waiting for ever.
+		s.tell(cause(ctx))
+		go s.o.Client.Channel.Close()
+		c = <-done
+		return c.summary, end, wrapClose(c.err)
+	}
+	if c.err != nil {
+		v := s.recordingFailed(c.err)
+		end.Reason = v.reason
+		s.tell(v.reason)
+		go s.o.Client.Channel.Close()
+		return c.summary, end, wrapClose(c.err)
+	}
+
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		s.sendExit()
+		s.sendEOF()
+		s.o.Client.Channel.Close()
+	}()
+	select {
+	case <-gone:
+	case <-s.clientGone:
+	case <-ctx.Done():
+	}
+	return c.summary, end, nil
+}
+
+// abort ends a session for a reason that is not the target's. Nothing in it
+// waits for a peer longer than the bounds above.
+func (s *session) abort(v verdict) (policy.Summary, policy.End, error) {
+	if v.silent && s.pumping && !isClosed(s.inputDone) {
+		// The client closed its channel: what it sent before that is
+		// buffered and still wanted, as a direct sshd would take it.
+		wait(s.inputDone, drainTime)
+	}
+	s.ending.Store(true)
+	go s.o.Target.Channel.Close()
+	if !v.silent {
+		s.tell(v.reason)
+	}
+	go s.closeClient()
+	s.toTarget.close(0)
+	s.toClient.close(0)
+
+	if s.pumping {
+		wait(s.readDone, drainTime)
+	}
+	s.o.Recording.CloseOutput(policy.StreamOutput)
+	s.o.Recording.CloseOutput(policy.StreamStderr)
+	if s.pumping {
+		wait(s.delivered, drainTime)
+	}
+	end := s.end(v.reason)
+	if !v.silent {
+		end.Reason = v.reason
+	}
+	summary, err := s.o.Recording.Close(end)
+	return summary, end, errors.Join(v.err, wrapClose(err))
+}
+
+// closeClient sends EOF only if no writer is left that it could race with.
+func (s *session) closeClient() {
+	if !s.pumping || isClosed(s.delivered) {
+		s.sendEOF()
+	}
+	s.o.Client.Channel.Close()
+}
+
+// sendEOF tells the client that no more data comes (RFC 4254, section 5.3),
+// once. The writers must be done; a last line that is stuck is not waited for.
+func (s *session) sendEOF() {
+	if !s.stderrMu.TryLock() {
+		return
+	}
+	defer s.stderrMu.Unlock()
+	if !s.eofSent {
+		s.eofSent = true
+		s.o.Client.Channel.CloseWrite()
+	}
+}
+
+// tell shows the user one line on stderr, and waits a little for it to be
+// taken: a client that reads nothing does not hold up the end.
+func (s *session) tell(reason string) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.stderrMu.Lock()
+		defer s.stderrMu.Unlock()
+		if s.eofSent {
+			return // no data may follow
+		}
+		io.WriteString(s.o.Client.Channel.Stderr(), notice(reason, s.tty.Load()))
+	}()
+	wait(done, noticeTime)
+}
+
+// notice formats the one line that the user reads. In a terminal the cursor
+// may stand anywhere and the terminal is raw.
+func notice(reason string, tty bool) string {
+	reason = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return ' '
+		}
+		return r
+	}, reason)
+	if tty {
+		return "\r\nsallyport: " + reason + "\r\n"
+	}
+	return "sallyport: " + reason + "\n"
+}
+
+func wrapClose(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("closing the recording: %w", err)
+}
+
+// wait returns once c is closed, at the latest after d, and says which.
+func wait(c <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c:
+		return true
+	case <-t.C:
+		return isClosed(c)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
