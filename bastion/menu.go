@@ -1,0 +1,173 @@
+package bastion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sallyport/policy"
+)
+
+// Bounds of the menu: decisions that are asked for, lines that are shown,
+// wrong answers, and the time for one.
+const (
+	maxMenuPairs   = 5000
+	maxMenuLines   = 200
+	maxMenuAnswers = 20
+	menuTime       = 5 * time.Minute
+	menuWidth      = 76
+)
+
+var (
+	errQuit        = errors.New("the user quit the menu")
+	errInterrupted = errors.New("the user interrupted the menu")
+)
+
+// menu is the list of what a user may open a shell on.
+type menu struct {
+	items []userName
+	more  bool // there are more pairs than were asked about
+}
+
+// menu asks the policy about every target and login.
+func (c *connection) menu() menu {
+	targets := slices.Clone(c.s.cfg.Targets())
+	slices.SortFunc(targets, func(a, b policy.Target) int { return strings.Compare(a.Name, b.Name) })
+	var m menu
+	asked := 0
+	for _, t := range targets {
+		for _, l := range t.Logins {
+			if asked++; asked > maxMenuPairs {
+				m.more = true
+				return m
+			}
+			d := c.s.cfg.Decide(policy.Request{User: c.grant.identity.User, Action: policy.ActionShell, Target: t, Login: l, Source: c.source.Addr()})
+			if d.Allowed {
+				m.items = append(m.items, userName{l, t.Name})
+			}
+		}
+	}
+	return m
+}
+
+// runMenu lets the user pick a target, and goes on there.
+func (s *session) runMenu(st start) error {
+	m := s.c.menu()
+	if len(m.items) == 0 {
+		return refusal("There is no target here that you may open a shell on.")
+	}
+	w := s.watch(func() { s.ch.Close() })
+	stop := context.AfterFunc(s.c.ctx, func() {
+		s.say(context.Cause(s.c.ctx).Error())
+		s.exit(1)
+	})
+	choice, err := s.choose(m)
+	stop()
+	w.stop()
+	switch {
+	case errors.Is(err, errQuit):
+		s.exit(0)
+		return nil
+	case errors.Is(err, errInterrupted):
+		s.exit(130)
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.runTarget(choice, st)
+}
+
+// choose shows the menu and reads answers until one is clear.
+func (s *session) choose(m menu) (userName, error) {
+	id := s.c.grant.identity
+	if err := m.show(s.ch, fmt.Sprintf("Signed in as %s until %s.", id.User, clock(id.Expires))); err != nil {
+		return userName{}, err
+	}
+	timer := time.AfterFunc(menuTime, func() { s.ch.Close() })
+	defer timer.Stop()
+	for range maxMenuAnswers {
+		timer.Reset(menuTime)
+		if _, err := io.WriteString(s.ch, "Number or name (q quits): "); err != nil {
+			return userName{}, err
+		}
+		line, err := readLine(s.ch)
+		if err != nil {
+			return userName{}, err
+		}
+		answer := strings.TrimSpace(line)
+		switch answer {
+		case "":
+			continue
+		case "q", "quit", "exit":
+			return userName{}, errQuit
+		}
+		choice, problem := m.pick(answer)
+		if problem == "" {
+			return choice, nil
+		}
+		if _, err := io.WriteString(s.ch, printable(problem, 300)+"\r\n"); err != nil {
+			return userName{}, err
+		}
+	}
+	return userName{}, refusal("None of the answers was in the list.")
+}
+
+// show prints the list.
+func (m menu) show(w io.Writer, title string) error {
+	var b strings.Builder
+	b.WriteString(printable(title, menuWidth) + "\r\n\r\n")
+	for i, it := range m.items {
+		if i == maxMenuLines {
+			break
+		}
+		fmt.Fprintf(&b, "%4d  %s\r\n", i+1, printable(it.String(), menuWidth-6))
+	}
+	if n := len(m.items) - maxMenuLines; n > 0 || m.more {
+		b.WriteString("   ..  and more, which you can name as LOGIN@TARGET\r\n")
+	}
+	b.WriteString("\r\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// pick finds what the user means: a number, LOGIN@TARGET, or a target's name.
+// Otherwise it says what is wrong.
+func (m menu) pick(answer string) (userName, string) {
+	if n, err := strconv.Atoi(answer); err == nil {
+		if n < 1 || n > len(m.items) {
+			return userName{}, fmt.Sprintf("There is no number %d in the list.", n)
+		}
+		return m.items[n-1], ""
+	}
+	var found []userName
+	for _, it := range m.items {
+		if it.String() == answer {
+			return it, ""
+		}
+		if strings.EqualFold(it.Target, answer) {
+			found = append(found, it)
+		}
+	}
+	switch len(found) {
+	case 0:
+		if u, err := parseUserName(answer); m.more && err == nil && u.Target != "" {
+			return u, "" // permit decides
+		}
+		return userName{}, fmt.Sprintf("%q is not in the list.", answer)
+	case 1:
+		return found[0], ""
+	}
+	names := make([]string, len(found))
+	for i, f := range found {
+		names[i] = f.String()
+	}
+	return userName{}, fmt.Sprintf("Which of %s?", strings.Join(names, ", "))
+}
+
+// String is how users write it.
+func (u userName) String() string { return string(u.Login) + "@" + u.Target }
