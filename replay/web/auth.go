@@ -93,7 +93,7 @@ func (s *server) identify(w http.ResponseWriter, r *http.Request) (who *signedIn
 	if who == nil {
 		return nil, r, true
 	}
-	if d := s.Allow(who.User); !d.Allowed {
+	if d := s.Still(who.User, source(r)); !d.Allowed {
 		s.sessions.end(cookie)
 		s.cookies.set(w, s.cookies.session, "", -1)
 		s.Log.Info("web session ended by policy", "user", who.User.Principal(), "reason", d.Reason)
@@ -145,9 +145,14 @@ func (s *server) callback(w http.ResponseWriter, r *http.Request) {
 		s.signInFailed(w, r, http.StatusForbidden, err)
 		return
 	}
-	if d := s.Allow(u); !d.Allowed {
-		s.Log.Info("web sign-in denied by policy", "user", u.Principal(), "reason", d.Reason)
-		s.fail(w, r, http.StatusForbidden, notAllowed)
+	if err := s.Allow(r.Context(), u, source(r)); err != nil {
+		s.Log.Warn("web sign-in refused", "user", u.Principal(), "error", err, "detail", errors.Unwrap(err))
+		text := "You cannot be signed in at the moment. The server's log says why."
+		var m interface{ UserMessage() string }
+		if errors.As(err, &m) {
+			text = sentence(m.UserMessage())
+		}
+		s.fail(w, r, http.StatusForbidden, text)
 		return
 	}
 	s.sessions.end(s.cookies.value(r, s.cookies.session)) // what this browser had before

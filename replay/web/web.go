@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -20,7 +21,8 @@ import (
 
 // SignIn is the OpenID Connect client behind /login and /callback. The text of
 // the errors is shown to whoever signs in, so it holds neither secrets nor
-// internal addresses; what they wrap is only logged.
+// internal addresses; what they wrap is only logged. Both methods are called
+// concurrently.
 type SignIn interface {
 	// AuthURL returns the address of the issuer's authorization endpoint for
 	// the code flow with PKCE, method S256 (RFC 7636), of verifier.
@@ -43,10 +45,14 @@ type Config struct {
 	WellKnown any
 	// Ready reports why the server cannot do its work; nil means it always can.
 	Ready func(context.Context) error
-	// Allow decides whether a user may use the web at all (the action
-	// signIn), at sign-in and at every request after it; nil allows all whom
-	// the issuer knows.
-	Allow func(policy.User) policy.Decision
+	// Allow judges a sign-in, once the issuer has named the user, and keeps
+	// account of it; nil allows all whom the issuer knows. What the user reads
+	// of a refusal is its method UserMessage() string, if it has one.
+	Allow func(ctx context.Context, u policy.User, source netip.Addr) error
+	// Still decides at every request whether who signed in may go on; nil
+	// leaves it to the library's decisions. A user who may not loses the
+	// session.
+	Still func(u policy.User, source netip.Addr) policy.Decision
 	Log   *slog.Logger     // nil logs nothing
 	Now   func() time.Time // nil is time.Now
 }
@@ -76,7 +82,10 @@ func New(c Config) (http.Handler, error) {
 		c.Now = time.Now
 	}
 	if c.Allow == nil {
-		c.Allow = func(policy.User) policy.Decision { return policy.Decision{Allowed: true} }
+		c.Allow = func(context.Context, policy.User, netip.Addr) error { return nil }
+	}
+	if c.Still == nil {
+		c.Still = func(policy.User, netip.Addr) policy.Decision { return policy.Decision{Allowed: true} }
 	}
 	files, err := loadAssets()
 	if err != nil {
@@ -96,7 +105,11 @@ func New(c Config) (http.Handler, error) {
 		flows:       newFlows(key, c.Now),
 		pages:       pages,
 	}
-	return s.secure(s.routes(files)), nil
+	mux := http.NewServeMux()
+	for _, r := range s.routes(files) {
+		mux.Handle(r.pattern, r.handler)
+	}
+	return s.secure(mux), nil
 }
 
 func parseBase(raw string) (*url.URL, error) {
@@ -111,30 +124,36 @@ func parseBase(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// routes lists every address that the server answers. Those that show
-// recordings go through page or api, which know who asks.
-func (s *server) routes(files assets) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.page(s.list))
-	mux.HandleFunc("GET /sessions/{id}", s.page(s.session))
-	mux.HandleFunc("GET /sessions/{id}/export", s.page(s.export))
+// route is an address that the server answers, as a pattern of http.ServeMux.
+type route struct {
+	pattern string
+	handler http.Handler
+}
 
-	mux.HandleFunc("GET /api/v1/sessions", s.api(s.apiList))
-	mux.HandleFunc("GET /api/v1/sessions/{id}", s.api(s.apiSession))
-	mux.HandleFunc("GET /api/v1/sessions/{id}/cast", s.api(s.apiCast))
-	mux.HandleFunc("/api/", s.api(s.apiUnknown))
+// routes lists all of them. Those that show recordings go through page or api,
+// which know who asks.
+func (s *server) routes(files assets) []route {
+	return []route{
+		{"GET /{$}", s.page(s.list)},
+		{"GET /sessions/{id}", s.page(s.session)},
+		{"GET /sessions/{id}/export", s.page(s.export)},
 
-	mux.HandleFunc("GET /login", s.login)
-	mux.HandleFunc("GET /callback", s.callback)
-	mux.HandleFunc("GET /logout", s.askLogout)
-	mux.HandleFunc("POST /logout", s.logout)
+		{"GET /api/v1/sessions", s.api(s.apiList)},
+		{"GET /api/v1/sessions/{id}", s.api(s.apiSession)},
+		{"GET /api/v1/sessions/{id}/cast", s.api(s.apiCast)},
+		{"/api/", s.api(s.apiUnknown)},
 
-	mux.Handle("GET /static/", files)
-	mux.HandleFunc("GET /.well-known/sallyport.json", s.wellKnown)
-	mux.HandleFunc("GET /healthz", s.healthz)
-	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.HandleFunc("/", s.unknown)
-	return mux
+		{"GET /login", http.HandlerFunc(s.login)},
+		{"GET /callback", http.HandlerFunc(s.callback)},
+		{"GET /logout", http.HandlerFunc(s.askLogout)},
+		{"POST /logout", http.HandlerFunc(s.logout)},
+
+		{"GET /static/", files},
+		{"GET /.well-known/sallyport.json", http.HandlerFunc(s.wellKnown)},
+		{"GET /healthz", http.HandlerFunc(s.healthz)},
+		{"GET /readyz", http.HandlerFunc(s.readyz)},
+		{"/", http.HandlerFunc(s.unknown)},
+	}
 }
 
 // Server returns an HTTP server for the handler with limits on what a client
