@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -138,5 +140,30 @@ func TestParseFrom(t *testing.T) {
 		if d, err := parseFrom(text); err == nil {
 			t.Errorf("parseFrom(%q) = %v", text, d)
 		}
+	}
+}
+
+// TestPartsOutlastTheWriteTimeout sends an answer for longer than the server
+// gives a whole one.
+func TestPartsOutlastTheWriteTimeout(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := newParts(w)
+		for range 6 {
+			time.Sleep(50 * time.Millisecond)
+			p.Write([]byte("part\n"))
+			http.NewResponseController(w).Flush()
+		}
+	}))
+	srv.Config.WriteTimeout = 100 * time.Millisecond
+	srv.Start()
+	defer srv.Close()
+	resp, err := http.Get(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || strings.Count(string(body), "part\n") != 6 {
+		t.Errorf("got %q, %v", body, err)
 	}
 }

@@ -115,12 +115,16 @@ func seconds(text string) string {
 	return strconv.FormatFloat(f, 'f', 3, 64)
 }
 
-// findMasks reads what is hidden in the recording, for a while. That it could
-// not be read to its end is no error.
+// findMasks reads what is hidden in the recording, for a while. That it cannot
+// be read, or not to its end, is said in the result and is no error.
 func (s *server) findMasks(ctx context.Context, v replay.Viewer, id policy.SessionID) (masks, error) {
 	st, err := s.Library.Open(ctx, v, id, replay.Masked)
-	if err != nil {
+	if errors.Is(err, replay.ErrNotFound) || errors.Is(err, replay.ErrForbidden) {
 		return masks{}, err
+	}
+	if err != nil {
+		s.Log.Error("recording cannot be opened", "session", id, "error", err)
+		return masks{Rest: "The recording cannot be read. The server's log says why."}, nil
 	}
 	defer st.Close()
 	var m masks
