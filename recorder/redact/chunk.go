@@ -60,11 +60,12 @@ func appendMasked(out, span []byte) []byte {
 	var lex lexer
 	for i := 0; i < len(span); {
 		size, cells, text := lex.unit(span[i:])
-		if !text {
+		if text {
+			for range cells {
+				out = append(out, '*')
+			}
+		} else {
 			out = append(out, span[i:i+size]...)
-		}
-		for range cells {
-			out = append(out, '*')
 		}
 		i += size
 	}
@@ -72,7 +73,8 @@ func appendMasked(out, span []byte) []byte {
 }
 
 // unit reads the next byte of an escape sequence, control character or whole
-// character from p, which must not be empty.
+// character from p, which must not be empty. A character that breaks off an
+// escape sequence is not text: an asterisk in its place would go on with it.
 func (l *lexer) unit(p []byte) (size, cells int, text bool) {
 	c := p[0]
 	switch {
@@ -80,7 +82,8 @@ func (l *lexer) unit(p []byte) (size, cells int, text bool) {
 		if l.escape(c) != evText {
 			return 1, 0, false
 		}
-		return l.unit(p)
+		size, cells, _ = l.unit(p)
+		return size, cells, false
 	case c >= 0x20 && c < 0x7f:
 		return 1, 1, true
 	case c == 0x1b:

@@ -44,6 +44,7 @@ func (m *Masker) moved(how moved, off int64) {
 
 // endLine tells all candidates that their text is over, and begins anew.
 func (m *Masker) endLine(off int64) {
+	m.expireLong(off)
 	m.stepAll(newline, off, off)
 	m.state = m.rules.auto.start
 	m.lastMask = -1
@@ -78,8 +79,17 @@ func (m *Masker) escape(b []byte, i int) int {
 				i += n
 			}
 		}
-		switch m.lex.escape(b[i]) {
+		ev := m.lex.escape(b[i])
+		if m.expiredInside && m.lex.state == ground {
+			end := m.base + int64(i)
+			if ev != evText {
+				end++
+			}
+			m.decidedUpTo(end)
+		}
+		switch ev {
 		case evText:
+			m.gaps = append(m.gaps, m.base+int64(i))
 			return i
 		case evControl:
 			m.control(b[i], m.base+int64(i))

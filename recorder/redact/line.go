@@ -16,7 +16,7 @@ type line struct {
 
 const (
 	wideTail rune = -1
-	maxCells      = 2048 // cells kept; the left half goes when they are full
+	maxCells      = 2048 // cells kept, or two rows; all but maxContext go when they are full
 	maxCols       = 10000
 )
 
@@ -63,8 +63,7 @@ func (l *line) write(r rune, cells int) {
 // writeASCII puts printable ASCII at the cursor.
 func (l *line) writeASCII(p []byte) {
 	for len(p) > 0 {
-		n := min(len(p), maxCells/2)
-		l.room(n)
+		n := min(len(p), l.room())
 		if need := l.pos + n; need > len(l.cells) {
 			l.grow(need)
 		}
@@ -79,7 +78,7 @@ func (l *line) writeASCII(p []byte) {
 }
 
 func (l *line) put(r rune) {
-	l.room(1)
+	l.room()
 	if l.pos == len(l.cells) {
 		l.cells = append(l.cells, r)
 	} else {
@@ -104,22 +103,23 @@ func (l *line) grow(n int) {
 	}
 }
 
-// room forgets whole rows at the left until n more cells fit behind the cursor.
-func (l *line) room(n int) {
-	if l.pos+n <= maxCells {
-		return
-	}
-	drop := l.pos + n - maxCells/2
-	if l.cols > 0 {
-		drop = min((drop+l.cols-1)/l.cols*l.cols, l.pos/l.cols*l.cols)
-		if l.row > 0 {
+// room makes sure that a cell fits at the cursor, if need be by forgetting rows
+// at the left, and returns how many fit until it must do so again. It depends
+// on the cursor's place alone, so that how the input was cut does not matter.
+func (l *line) room() int {
+	row := max(l.cols, 1)
+	keep := (maxContext + row - 1) / row * row
+	full := max((maxCells+row-1)/row*row, 2*keep)
+	if l.pos >= full {
+		drop := full - keep
+		l.cells = l.cells[:copy(l.cells, l.cells[drop:])]
+		l.pos -= drop
+		l.dropped += drop
+		if l.row > 0 && l.cols > 0 {
 			l.row += drop / l.cols
 		}
 	}
-	drop = min(drop, l.pos)
-	l.cells = l.cells[:copy(l.cells, l.cells[drop:])]
-	l.pos -= drop
-	l.dropped += drop
+	return max(full-l.pos, 1)
 }
 
 // reset starts a line of which only the cursor's column is known.

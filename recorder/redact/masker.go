@@ -1,6 +1,9 @@
 package redact
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Masker decides about one terminal's output as it arrives. It is not safe for
 // concurrent use.
@@ -17,6 +20,7 @@ type Masker struct {
 	since time.Time // when the oldest held byte arrived, or earlier
 	out   []byte    // held bytes handed out by the last call
 	spans []span    // text from base on that is masked, in order
+	gaps  []int64   // characters that are never masked: spaces that erase, and what breaks off a sequence
 
 	// The terminal.
 	lex    lexer
@@ -30,8 +34,10 @@ type Masker struct {
 	state    uint16
 	cands    []candidate
 	spare    []candidate
-	lastMask int // rule that masked the last character as it came, or -1
-	buf      []byte
+	lastMask int    // rule that masked the last character as it came, or -1
+	buf      []byte // the bytes from base on, during a call
+
+	expiredInside bool // time ran out within an escape sequence
 }
 
 // span is masked text in the stream.
@@ -127,6 +133,8 @@ func (m *Masker) emit(b []byte, n int) []Chunk {
 	c := Chunk{Raw: b[:n:n], Masks: m.takeMasks(b[:n])}
 	m.base += int64(n)
 	m.read -= n
+	past, _ := slices.BinarySearch(m.gaps, m.base)
+	m.gaps = append(m.gaps[:0], m.gaps[past:]...)
 	// The chunk may lie in held: what stays moves to other memory.
 	m.held, m.out = append(m.out[:0], rest...), m.held
 	if cap(m.out) > maxKept {
@@ -184,6 +192,10 @@ func (m *Masker) mask(from, to int64, rule int) {
 	start := -1
 	for i := 0; i < len(b); {
 		size, _, text := lex.unit(b[i:])
+		if text && len(m.gaps) > 0 {
+			_, gap := slices.BinarySearch(m.gaps, from+int64(i))
+			text = !gap
+		}
 		switch {
 		case text && start < 0:
 			start = i

@@ -77,6 +77,7 @@ func (m *Masker) plain(b []byte, i int) int {
 // text reads a character of size bytes at off.
 func (m *Masker) text(r rune, cells int, off int64, size int) {
 	end := off + int64(size)
+	m.expireLong(off)
 	switch {
 	case cells == 0: // joins the character before; matching does not see it
 		if m.lastMask >= 0 {
@@ -89,11 +90,13 @@ func (m *Masker) text(r rune, cells int, off int64, size int) {
 		// stays is known when the next character comes.
 		m.line.write(r, 1)
 		m.lastMask = -1
+		if m.holding() {
+			m.gaps = append(m.gaps, off)
+		}
 		return
 	case !m.inStep():
 		m.replay(off)
 	}
-	m.expireLong(off)
 	if m.insert {
 		m.line.insertCells(cells)
 	}
@@ -102,6 +105,16 @@ func (m *Masker) text(r rune, cells int, off int64, size int) {
 	m.last = r
 	m.lastMask = -1
 	m.match(r, off, end)
+}
+
+// holding tells whether any candidate holds text back.
+func (m *Masker) holding() bool {
+	for i := range m.cands {
+		if m.cands[i].pending >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // match passes a character, already in the line, to candidates and anchors.
@@ -333,6 +346,9 @@ func (m *Masker) expire(i int, off int64) {
 	c := &m.cands[i]
 	if c.kind == kindCustom {
 		c.custom.expire(off, m.masker(c.rule))
+		if m.lex.state != ground {
+			c.custom.done, m.expiredInside = undecided, true
+		}
 		c.pending = -1
 		return
 	}
@@ -343,6 +359,20 @@ func (m *Masker) expire(i int, off int64) {
 	c.pending = -1
 	if !goOn {
 		c.anchor = nil
+	}
+}
+
+// undecided stands for an offset that is not known yet: the end of an escape
+// sequence in which time ran out. What is masked later begins with text there.
+const undecided = int64(1) << 62
+
+// decidedUpTo puts off, the end of a sequence, in the place of undecided.
+func (m *Masker) decidedUpTo(off int64) {
+	m.expiredInside = false
+	for i := range m.cands {
+		if c := m.cands[i].custom; c != nil && c.done == undecided {
+			c.done = off
+		}
 	}
 }
 
