@@ -154,7 +154,7 @@ func appendText(dst, data []byte) []byte {
 		}
 		if c < utf8.RuneSelf {
 			dst = append(dst, data[start:i]...)
-			dst = appendControl(dst, c)
+			dst = append(dst, escapes[c]...)
 			i++
 			start = i
 			continue
@@ -177,20 +177,15 @@ func appendText(dst, data []byte) []byte {
 	return append(dst, data[start:]...)
 }
 
-func appendControl(dst []byte, c byte) []byte {
-	switch c {
-	case '"', '\\':
-		return append(dst, '\\', c)
-	case '\n':
-		return append(dst, '\\', 'n')
-	case '\r':
-		return append(dst, '\\', 'r')
-	case '\t':
-		return append(dst, '\\', 't')
-	case '\b':
-		return append(dst, '\\', 'b')
-	case '\f':
-		return append(dst, '\\', 'f')
+// escapes holds how each byte below 0x80 that is not plain is written.
+var escapes = func() (t [utf8.RuneSelf]string) {
+	for c := range t {
+		t[c] = string([]byte{'\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15]})
 	}
-	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-}
+	for c, e := range map[byte]string{
+		'"': `\"`, '\\': `\\`, '\n': `\n`, '\r': `\r`, '\t': `\t`, '\b': `\b`, '\f': `\f`,
+	} {
+		t[c] = e
+	}
+	return t
+}()
