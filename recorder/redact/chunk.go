@@ -106,8 +106,13 @@ func isC1(r rune) bool { return r >= 0x80 && r < 0xa0 }
 
 // cellWidth returns the cells of a character decoded from size bytes.
 func cellWidth(r rune, size int) int {
-	if r < 0x7f || r == utf8.RuneError && size <= 1 {
+	switch {
+	case r < 0x7f, r == utf8.RuneError && size <= 1:
 		return 1
+	case r > 0xad && r < 0x300, r >= 0x400 && r < 0x483, r >= 0x2500 && r < 0x2580: // as the table has it
+		return 1
+	case r >= 0x4e00 && r < 0xa000, r >= 0xac00 && r < 0xd7a4:
+		return 2
 	}
 	return displaywidth.Rune(r)
 }

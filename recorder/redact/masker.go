@@ -19,6 +19,7 @@ type Masker struct {
 	read  int       // bytes of held that were scanned; the rest is a cut character
 	since time.Time // when the oldest held byte arrived, or earlier
 	out   []byte    // held bytes handed out by the last call
+	chunk [1]Chunk  // what the last call returned
 	spans []span    // text from base on that is masked, in order
 	gaps  []int64   // characters that are never masked: spaces that erase, and what breaks off a sequence
 
@@ -34,8 +35,10 @@ type Masker struct {
 	state    uint16
 	cands    []candidate
 	spare    []candidate
-	lastMask int    // rule that masked the last character as it came, or -1
-	buf      []byte // the bytes from base on, during a call
+	idle     []*matcher // for candidates to come
+	runes    []rune     // scratch
+	lastMask int        // rule that masked the last character as it came, or -1
+	buf      []byte     // the bytes from base on, during a call
 
 	expiredInside bool // time ran out within an escape sequence
 }
@@ -66,7 +69,7 @@ func (m *Masker) Resize(cols int) {
 
 // Feed takes the next bytes of output and returns those about which everything
 // is decided, in order. It keeps no reference to p, but what it returns may be
-// part of p. Bytes overdue since before now are decided as by Flush.
+// part of p, and holds until the next call. Bytes overdue since before now are decided as by Flush.
 func (m *Masker) Feed(p []byte, now time.Time) []Chunk {
 	if len(p) == 0 {
 		return nil
@@ -130,7 +133,7 @@ func (m *Masker) emit(b []byte, n int) []Chunk {
 		m.held = append(m.held[:0], b...)
 		return nil
 	}
-	c := Chunk{Raw: b[:n:n], Masks: m.takeMasks(b[:n])}
+	m.chunk[0] = Chunk{Raw: b[:n:n], Masks: m.takeMasks(b[:n])}
 	m.base += int64(n)
 	m.read -= n
 	past, _ := slices.BinarySearch(m.gaps, m.base)
@@ -141,7 +144,7 @@ func (m *Masker) emit(b []byte, n int) []Chunk {
 		m.out = nil
 	}
 	m.buf = nil
-	return []Chunk{c}
+	return m.chunk[:]
 }
 
 // takeMasks removes the spans within raw, which starts at base, and returns

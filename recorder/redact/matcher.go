@@ -7,7 +7,8 @@ import "regexp/syntax"
 // and go on anywhere. Positions are offsets in the stream.
 type matcher struct {
 	prog   *program
-	cur    []thread // in the order of preference
+	mask   func(from, to int64) // masks the text between two offsets
+	cur    []thread             // in the order of preference
 	next   []thread
 	seen   []uint32 // by instruction: the pass that added it last
 	pass   uint32
@@ -24,12 +25,14 @@ type thread struct {
 	g0, g1 int64 // group 1; -1 = not reached
 }
 
-func newMatcher(p *program) *matcher {
-	return &matcher{prog: p, seen: make([]uint32, len(p.insts)), prev: -1}
+func newMatcher(p *program, mask func(from, to int64)) *matcher {
+	return &matcher{prog: p, mask: mask, seen: make([]uint32, len(p.insts)), prev: -1}
 }
 
-// maskFunc masks the text between two offsets.
-type maskFunc func(from, to int64)
+// reset makes a used matcher like new.
+func (m *matcher) reset() {
+	m.cur, m.prev, m.done, m.forced = m.cur[:0], -1, 0, false
+}
 
 // region returns what of the text up to end the thread would mask if it came
 // to match.
@@ -59,27 +62,27 @@ func (m *matcher) pending() int64 {
 
 // step takes the character at [off, end), or a newline, and tells whether a
 // match is still possible.
-func (m *matcher) step(r rune, off, end int64, mask maskFunc) bool {
+func (m *matcher) step(r rune, off, end int64) bool {
 	after := r
 	if r == newline {
 		after = -1
 	}
-	m.cur = m.advance(m.cur, syntax.EmptyOpContext(m.prev, after), r, off, end, mask)
+	m.cur = m.advance(m.cur, syntax.EmptyOpContext(m.prev, after), r, off, end)
 	m.prev = r
 	if m.forced {
-		m.maskAll(end, mask)
+		m.maskAll(end)
 	}
 	return len(m.cur) > 0
 }
 
 // advance resolves the conditions that stand before r in the threads of list,
 // then consumes r.
-func (m *matcher) advance(list []thread, flags syntax.EmptyOp, r rune, off, end int64, mask maskFunc) []thread {
+func (m *matcher) advance(list []thread, flags syntax.EmptyOp, r rune, off, end int64) []thread {
 	m.pass++
 	ready := m.next[:0]
 	cut := false
 	for _, t := range list {
-		if ready, cut = m.add(ready, t, &flags, off, mask); cut {
+		if ready, cut = m.add(ready, t, &flags, off); cut {
 			break
 		}
 	}
@@ -97,7 +100,7 @@ func (m *matcher) advance(list []thread, flags syntax.EmptyOp, r rune, off, end 
 		}
 		t.pc = in.Out
 		t.n++
-		if out, cut = m.add(out, t, nil, end, mask); cut {
+		if out, cut = m.add(out, t, nil, end); cut {
 			break
 		}
 	}
@@ -108,7 +111,7 @@ func (m *matcher) advance(list []thread, flags syntax.EmptyOp, r rune, off, end 
 // add follows t to the instructions that need a character and appends those.
 // Without flags it stops at conditions, which the next character will decide.
 // Reaching the match masks it and cuts off all that is less preferred.
-func (m *matcher) add(list []thread, t thread, flags *syntax.EmptyOp, pos int64, mask maskFunc) ([]thread, bool) {
+func (m *matcher) add(list []thread, t thread, flags *syntax.EmptyOp, pos int64) ([]thread, bool) {
 	if m.seen[t.pc] == m.pass {
 		return list, false
 	}
@@ -119,11 +122,11 @@ func (m *matcher) add(list []thread, t thread, flags *syntax.EmptyOp, pos int64,
 	case syntax.InstAlt, syntax.InstAltMatch:
 		u := t
 		u.pc = in.Out
-		if list, cut = m.add(list, u, flags, pos, mask); cut {
+		if list, cut = m.add(list, u, flags, pos); cut {
 			return list, true
 		}
 		t.pc = in.Arg
-		return m.add(list, t, flags, pos, mask)
+		return m.add(list, t, flags, pos)
 	case syntax.InstEmptyWidth:
 		if flags == nil {
 			return append(list, t), false
@@ -132,7 +135,7 @@ func (m *matcher) add(list []thread, t thread, flags *syntax.EmptyOp, pos int64,
 			return list, false
 		}
 		t.pc = in.Out
-		return m.add(list, t, flags, pos, mask)
+		return m.add(list, t, flags, pos)
 	case syntax.InstCapture, syntax.InstNop:
 		if in.Op == syntax.InstCapture && in.Arg == 2 {
 			t.g0, t.g1 = pos, -1
@@ -140,9 +143,9 @@ func (m *matcher) add(list []thread, t thread, flags *syntax.EmptyOp, pos int64,
 			t.g1 = pos
 		}
 		t.pc = in.Out
-		return m.add(list, t, flags, pos, mask)
+		return m.add(list, t, flags, pos)
 	case syntax.InstMatch:
-		m.accept(&t, pos, mask)
+		m.accept(&t, pos)
 		return list, true
 	default:
 		list = append(list, t)
@@ -150,9 +153,9 @@ func (m *matcher) add(list []thread, t thread, flags *syntax.EmptyOp, pos int64,
 	return list, false
 }
 
-func (m *matcher) accept(t *thread, end int64, mask maskFunc) {
+func (m *matcher) accept(t *thread, end int64) {
 	if from, to, ok := m.region(t, end); ok && from < to {
-		mask(from, to)
+		m.mask(from, to)
 	}
 	m.done = max(m.done, end)
 }
@@ -160,13 +163,13 @@ func (m *matcher) accept(t *thread, end int64, mask maskFunc) {
 // spawn starts a thread at the runes of an anchor, which lie at [start, end)
 // of the stream and come after before. What follows the anchor is all that may
 // be masked when start is end.
-func (m *matcher) spawn(runes []rune, before rune, start, end int64, mask maskFunc) {
+func (m *matcher) spawn(runes []rune, before rune, start, end int64) {
 	if m.prog.rolling && m.done >= end && end > start {
 		return // the character belongs to a match already
 	}
 	list := []thread{{pc: m.prog.start, start: start, g0: -1, g1: -1}}
 	for _, r := range runes {
-		list = m.advance(list, syntax.EmptyOpContext(before, r), r, start, end, mask)
+		list = m.advance(list, syntax.EmptyOpContext(before, r), r, start, end)
 		before = r
 	}
 	m.prev = before
@@ -182,7 +185,7 @@ func (m *matcher) spawn(runes []rune, before rune, start, end int64, mask maskFu
 }
 
 // expire decides about what is held when time runs out.
-func (m *matcher) expire(upto int64, mask maskFunc) {
+func (m *matcher) expire(upto int64) {
 	show := m.prog.rolling
 	for i := range m.cur {
 		if l := m.prog.literal; l > 0 && 2*m.cur[i].n >= l {
@@ -190,16 +193,16 @@ func (m *matcher) expire(upto int64, mask maskFunc) {
 		}
 	}
 	if !show {
-		m.maskAll(upto, mask)
+		m.maskAll(upto)
 		m.forced = !m.prog.rolling
 	}
 	m.done = max(m.done, upto)
 }
 
-func (m *matcher) maskAll(end int64, mask maskFunc) {
+func (m *matcher) maskAll(end int64) {
 	for i := range m.cur {
 		if from, to, ok := m.region(&m.cur[i], end); ok && from < to {
-			mask(from, to)
+			m.mask(from, to)
 		}
 	}
 	m.done = max(m.done, end)

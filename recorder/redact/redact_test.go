@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/clipperhouse/displaywidth"
 )
 
 const (
@@ -240,5 +242,14 @@ func TestViewLeavesRawAlone(t *testing.T) {
 	View(raw, []Mask{{Off: 0, Len: 6}})
 	if !bytes.Equal(raw, []byte("secret")) {
 		t.Fatalf("raw is now %q", raw)
+	}
+}
+
+// TestCellWidth: the short cuts say what the table says.
+func TestCellWidth(t *testing.T) {
+	for r := rune(0xa0); r < 0x20000; r++ {
+		if got, want := cellWidth(r, 3), displaywidth.Rune(r); got != want {
+			t.Errorf("%U: %d cells, want %d", r, got, want)
+		}
 	}
 }
