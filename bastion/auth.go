@@ -147,7 +147,7 @@ func (a *authenticator) notSignedIn(meta ssh.ConnMetadata, key ssh.PublicKey) (*
 		a.say(fmt.Sprintf("This key (%s) is not signed in; use the one that signed in at the bastion.", fp))
 		return nil, a.refuse(meta, key, ErrNotSignedIn)
 	}
-	a.say(fmt.Sprintf("This key (%s) is not signed in. To sign in, run: %s", fp, a.s.helpSignIn()))
+	a.say(fmt.Sprintf("This key (%s) is not signed in. If no prompt follows (BatchMode), sign in with: %s", fp, a.s.helpSignIn()))
 	return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{
 		KeyboardInteractiveCallback: a.signIn(meta.User(), key),
 	}}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,15 +75,23 @@ func (c *connection) serve(chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request
 	}
 	close(ended)
 	c.end(errClientGone)
-	if err := c.sconn.Wait(); err != nil && !errors.Is(err, io.EOF) {
-		c.log.Warn("a connection broke", "reason", printable(err.Error(), 300))
-	} else {
-		c.log.Debug("a connection ended")
-	}
+	c.logEnd(c.sconn.Wait())
 	if !waitFor(c.wg.Wait, 2*c.s.limits.Grace) {
 		c.log.Error("sessions are left that do not end after their connection")
 	}
 	c.ups.close()
+}
+
+// logEnd says why the connection ended. Clients that hang up say so with a
+// disconnect message, reason 11 (RFC 4253, section 11.1), or just close.
+func (c *connection) logEnd(err error) {
+	const byApplication = "ssh: disconnect, reason 11:"
+	switch {
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), strings.HasPrefix(err.Error(), byApplication):
+		c.log.Debug("a connection ended")
+	default:
+		c.log.Warn("a connection broke", "reason", printable(err.Error(), 300))
+	}
 }
 
 // closeGently closes the connection once its sessions have ended, which they

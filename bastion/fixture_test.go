@@ -79,7 +79,8 @@ func startFront(t testing.TB, w *fakeWorld, change func(*Config)) *front {
 			t.Error("Serve does not end")
 		}
 		if t.Failed() {
-			t.Logf("log of the server:\n%s", f.log)
+			text := f.log.String()
+			t.Logf("log of the server:\n%s", text[max(0, len(text)-8000):])
 		}
 	})
 	t.Cleanup(f.stop)

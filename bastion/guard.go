@@ -25,6 +25,7 @@ type guard struct {
 	gone  chan struct{} // closed with the first failed read or by Close
 
 	authenticating atomic.Bool  // key exchange is done, the client authenticates
+	evicted        atomic.Bool  // closed to make room for another
 	lastRead       atomic.Int64 // nanoseconds after begun
 	budget         atomic.Int64 // bytes left before authentication
 	open           atomic.Bool  // authenticated: no budget any more

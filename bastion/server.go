@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -29,6 +30,7 @@ type Server struct {
 	signIns  *quota // a device flow waits for its user
 	conns    *quota // authenticated
 	refusals refusalRate
+	dropped  atomic.Int64 // connections closed for want of room in the lobby
 }
 
 // New checks cfg and returns a Server.
@@ -68,7 +70,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.reportRefusals(live) })
 	err := s.accept(ctx, l, func(c net.Conn) {
-		wg.Go(func() { s.handle(live, c) })
+		// In the order of arrival: who is silent longest makes room.
+		if g, ok := s.admit(c); ok {
+			wg.Go(func() { s.handle(live, g) })
+		}
 	})
 	l.Close()
 	end(errShutdown)
@@ -106,33 +111,41 @@ func (s *Server) accept(ctx context.Context, l net.Listener, handle func(net.Con
 	}
 }
 
+// admit takes a connection into the lobby, or closes it.
+func (s *Server) admit(c net.Conn) (*guard, bool) {
+	g := newGuard(c)
+	evicted, ok := s.lobby.enter(g)
+	if evicted != nil {
+		s.dropped.Add(1)
+		evicted.evicted.Store(true)
+		evicted.Close()
+	}
+	if !ok {
+		s.dropped.Add(1)
+		g.Close()
+		return nil, false
+	}
+	g.SetDeadline(time.Now().Add(s.limits.Handshake))
+	return g, true
+}
+
 // handle owns one connection from accept to close.
-func (s *Server) handle(ctx context.Context, raw net.Conn) {
-	g := newGuard(raw)
+func (s *Server) handle(ctx context.Context, g *guard) {
 	defer g.Close()
+	defer s.lobby.leave(g)
 	stop := context.AfterFunc(ctx, func() {
 		if !g.open.Load() {
 			g.Close()
 		}
 	})
 	defer stop()
-	evicted, ok := s.lobby.enter(g)
-	if evicted != nil {
-		s.log.Info("a silent connection makes room", "source", evicted.addr)
-		evicted.Close()
-	}
-	if !ok {
-		s.log.Info("too many connections that have not signed in", "source", g.addr)
-		return
-	}
-	defer s.lobby.leave(g)
-	g.SetDeadline(time.Now().Add(s.limits.Handshake))
-
 	id := policy.NewConnectionID(s.now())
 	log := s.log.With("connection", id, "source", g.addr)
 	sconn, chans, reqs, grant, err := s.handshake(ctx, g, id, log)
 	if err != nil {
-		log.Info("a connection ended before it was authenticated", "reason", printable(err.Error(), 300))
+		if !g.evicted.Load() {
+			log.Info("a connection ended before it was authenticated", "reason", printable(err.Error(), 300))
+		}
 		return
 	}
 	s.lobby.leave(g)
@@ -169,7 +182,7 @@ func (s *Server) handshake(ctx context.Context, g *guard, id policy.ConnectionID
 }
 
 // reportRefusals enters, once a minute, how many refusals had no entry of
-// their own.
+// their own, and logs how many connections there was no room for.
 func (s *Server) reportRefusals(ctx context.Context) {
 	t := time.NewTicker(refusalWindow)
 	defer t.Stop()
@@ -179,6 +192,9 @@ func (s *Server) reportRefusals(ctx context.Context) {
 		case <-ctx.Done():
 			done = true
 		case <-t.C:
+		}
+		if n := s.dropped.Swap(0); n > 0 {
+			s.log.Warn("connections that had not signed in were closed for want of room", "count", n)
 		}
 		for a, n := range s.refusals.expire(s.now(), done) {
 			err := s.cfg.Audit(context.WithoutCancel(ctx), policy.Entry{Kind: policy.EntryAuthRefused, Source: a.String(),

@@ -69,14 +69,15 @@ func (c *connection) session(nc ssh.NewChannel) {
 
 // run does what st asks for. An error means that nothing was started.
 func (s *session) run(st start) error {
+	where, err := s.c.destination()
 	if st.err != nil {
-		return st.err
+		err = st.err
+	}
+	if err != nil {
+		e := policy.Entry{Target: where.Target, Login: where.Login, Detail: map[string]string{"action": string(st.action)}}
+		return s.c.deny(e, refusal(err.Error()), nil)
 	}
 	if err := s.c.stillAllowed(); err != nil {
-		return err
-	}
-	where, err := s.c.destination()
-	if err != nil {
 		return err
 	}
 	if where.Target != "" {
@@ -86,7 +87,7 @@ func (s *session) run(st start) error {
 	case st.action == policy.ActionExec:
 		return s.runConsole(st.command)
 	case st.action != policy.ActionShell:
-		return refusef("The subsystem %q needs a target; connect as LOGIN@TARGET.", printable(st.command, 64))
+		return refusef("The subsystem %q needs a target; connect as LOGIN@TARGET.", st.command)
 	case s.pty == nil:
 		return s.hello()
 	}

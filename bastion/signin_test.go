@@ -88,7 +88,7 @@ func TestBatchModeIsToldHowToSignIn(t *testing.T) {
 	if got.code != 255 {
 		t.Error(got)
 	}
-	want := "sallyport: This key (" + ssh.FingerprintSHA256(key.PublicKey()) + ") is not signed in. To sign in, run: ssh -p 2222 bastion.test\n"
+	want := "sallyport: This key (" + ssh.FingerprintSHA256(key.PublicKey()) + ") is not signed in. If no prompt follows (BatchMode), sign in with: ssh -p 2222 bastion.test\n"
 	if !strings.Contains(strings.ReplaceAll(got.err, "\r", ""), want) {
 		t.Errorf("stderr %q lacks %q", got.err, want)
 	}
