@@ -45,6 +45,7 @@ func (m *Masker) moved(how moved, off int64) {
 // endLine tells all candidates that their text is over, and begins anew.
 func (m *Masker) endLine(off int64) {
 	m.expireLong(off)
+	m.completeAll(off)
 	m.stepAll(newline, off, off)
 	m.state = m.rules.auto.start
 	m.lastMask = -1

@@ -12,6 +12,9 @@ type line struct {
 	row     int    // row of cells[0] on the screen, from 1; 0 = not known
 	id      int    // counts the lines
 	dropped int    // cells forgotten at the left, so that pos+dropped stays meaningful
+
+	left        []rune // the cells of the line that reset left behind
+	leftDropped int
 }
 
 const (
@@ -128,10 +131,12 @@ func (l *line) reset(row, col int) {
 		col = min(col, l.cols-1)
 	}
 	col = min(max(col, 0), maxCells/2)
-	l.cells = l.cells[:0]
+	*l = line{
+		cells: l.left[:0], pos: col, cols: l.cols, row: max(row, 0), id: l.id + 1,
+		left: l.cells, leftDropped: l.dropped,
+	}
 	l.grow(col)
 	blank(l.cells)
-	*l = line{cells: l.cells, pos: col, cols: l.cols, row: max(row, 0), id: l.id + 1}
 }
 
 func blank(cells []rune) {
@@ -172,14 +177,11 @@ func (l *line) byRows(n int) moved {
 		return within
 	}
 	col := l.col()
-	l.unwrap()
-	if l.cols > 0 {
-		rows := (len(l.cells) + l.cols - 1) / l.cols
-		if at := l.pos/l.cols + n; at >= 0 && at < rows {
-			l.pos = at * l.cols
-			l.toCol(col)
-			return within
-		}
+	if l.hasRow(n) {
+		l.unwrap()
+		l.pos = l.rowStart() + n*l.cols
+		l.toCol(col)
+		return within
 	}
 	row := l.curRow()
 	if row > 0 {
@@ -189,13 +191,25 @@ func (l *line) byRows(n int) moved {
 	return newLine
 }
 
+// hasRow tells whether the row n below the cursor's belongs to the line.
+func (l *line) hasRow(n int) bool {
+	if l.cols == 0 {
+		return n == 0
+	}
+	p := l.pos
+	if l.wrap {
+		p--
+	}
+	at := p/l.cols + n
+	return n == 0 || at >= 0 && at*l.cols < len(l.cells)
+}
+
 // to moves the cursor to a row and column of the screen, from 1.
 func (l *line) to(row, col int) moved {
-	if cur := l.curRow(); cur > 0 {
-		if m := l.byRows(row - cur); m == within {
-			l.toCol(col - 1)
-			return within
-		}
+	if cur := l.curRow(); cur > 0 && l.hasRow(row-cur) {
+		l.byRows(row - cur)
+		l.toCol(col - 1)
+		return within
 	}
 	l.reset(row, col-1)
 	return newLine

@@ -2,8 +2,9 @@ package redact
 
 // replay brings the matching to where the cursor is, by reading the text before
 // it again. Candidates that are found again go on holding what they held; what
-// the others held is decided as at the end of a line.
+// the others held is decided by the text that stands behind it already.
 func (m *Masker) replay(off int64) {
+	behind := m.behind(m.line.cells, m.line.dropped)
 	old := append(m.spare[:0], m.cands...)
 	m.cands = m.cands[:0]
 	m.state = m.rules.auto.start
@@ -18,14 +19,23 @@ func (m *Masker) replay(off int64) {
 	m.sync()
 	m.lastMask = -1
 	for i := range old {
-		m.reconcile(&old[i], off)
+		m.reconcile(&old[i], behind, off)
 		m.giveBack(&old[i])
 	}
 	clear(old)
 	m.spare = old[:0]
 }
 
-func (m *Masker) reconcile(c *candidate, off int64) {
+// behind returns the cells that follow the place where the matching stands.
+func (m *Masker) behind(cells []rune, dropped int) []rune {
+	from := m.at - dropped
+	if m.at < 0 || from < 0 || from >= len(cells) {
+		return nil
+	}
+	return cells[from:min(from+maxContext, len(cells))]
+}
+
+func (m *Masker) reconcile(c *candidate, behind []rune, off int64) {
 	if c.kind == kindKey && c.key.state == keyInBody {
 		m.keepKey(c)
 		return
@@ -46,7 +56,35 @@ func (m *Masker) reconcile(c *candidate, off int64) {
 			return
 		}
 	}
+	m.complete(c, behind, off)
+}
+
+// complete decides about what c holds now that the cursor is elsewhere: an
+// insertion may have made a secret of it together with what stands behind.
+func (m *Masker) complete(c *candidate, behind []rune, off int64) {
+	for _, r := range behind {
+		if r != wideTail && (c.pending < 0 || !m.stepOne(c, r, off, off)) {
+			return
+		}
+	}
 	m.stepOne(c, newline, off, off)
+}
+
+// completeAll is complete for all candidates but private keys, which go on in
+// the next line.
+func (m *Masker) completeAll(off int64) {
+	behind := m.behind(m.line.left, m.line.leftDropped)
+	if behind == nil || !m.holding() {
+		return
+	}
+	for i := range m.cands {
+		if c := &m.cands[i]; c.kind != kindKey && c.pending >= 0 {
+			m.complete(c, behind, off)
+			m.giveBack(c)
+			c.anchor = nil
+		}
+	}
+	m.removeDead()
 }
 
 // keepKey puts a key that was begun before the cursor moved in the place of one
