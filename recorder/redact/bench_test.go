@@ -90,3 +90,8 @@ func BenchmarkKeystroke(b *testing.B) {
 		m.Feed([]byte(line[i%len(line)]), t0)
 	}
 }
+
+// BenchmarkFeedSpinner moves the cursor after every character.
+func BenchmarkFeedSpinner(b *testing.B) {
+	benchFeed(b, Config{}, []byte(strings.Repeat("downloading some file, please wait... |\b/\b-\b\\\b|\b/\b-\b\\\r", 10000)))
+}

@@ -10,7 +10,7 @@ type savedCursor struct {
 	col  int
 }
 
-const maxRepeat = 1024 // characters that one REP writes, in our model
+const maxRepeat = 64 // characters that one REP writes, in our model
 
 // control acts on a control character at off.
 func (m *Masker) control(c byte, off int64) {

@@ -18,9 +18,9 @@ type line struct {
 }
 
 const (
-	wideTail rune = -1
-	maxCells      = 2048 // cells kept, or two rows; all but maxContext go when they are full
-	maxCols       = 10000
+	wideTail = rune(-1)
+	maxCells = 2048 // cells kept, or two rows; all but maxContext go when they are full
+	maxCols  = 10000
 )
 
 // moved says what a cursor movement did to the line.

@@ -37,8 +37,10 @@ type Masker struct {
 	spare    []candidate
 	idle     []*matcher // for candidates to come
 	runes    []rune     // scratch
-	lastMask int        // rule that masked the last character as it came, or -1
-	buf      []byte     // the bytes from base on, during a call
+	credit   int        // cells that replay may read, as of offset creditAt
+	creditAt int64
+	lastMask int    // rule that masked the last character as it came, or -1
+	buf      []byte // the bytes from base on, during a call
 
 	expiredInside bool // time ran out within an escape sequence
 }
@@ -55,7 +57,7 @@ const maxKept = 16 << 10
 // NewMasker returns a masker for a terminal that is cols cells wide; 0 means
 // that there is no terminal, so that lines never wrap.
 func (r *Rules) NewMasker(cols int) *Masker {
-	m := &Masker{rules: r, state: r.auto.start, lastMask: -1}
+	m := &Masker{rules: r, state: r.auto.start, lastMask: -1, credit: maxCredit}
 	m.Resize(cols)
 	return m
 }

@@ -46,6 +46,7 @@ type Rules struct {
 	names     []string
 	anchors   []anchor
 	auto      *automaton
+	rolling   bool // a custom rule has no literal to wait for
 	holdBytes int
 	holdTime  time.Duration
 }
@@ -138,6 +139,7 @@ func (r *Rules) addCustom(rules []CustomRule) error {
 			return fmt.Errorf("redact: custom rule %q: %w", c.Name, err)
 		}
 		r.add(c.Name, []anchor{*a})
+		r.rolling = r.rolling || a.prog.rolling
 	}
 	return nil
 }

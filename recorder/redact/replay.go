@@ -9,7 +9,7 @@ func (m *Masker) replay(off int64) {
 	m.cands = m.cands[:0]
 	m.state = m.rules.auto.start
 	pos := m.line.pos
-	for i := max(0, pos-maxContext); i < pos; i++ {
+	for i := pos - m.context(off); i < pos; i++ {
 		if r := m.line.cells[i]; r != wideTail {
 			m.line.pos = i + 1
 			m.match(r, off, off)
@@ -24,6 +24,30 @@ func (m *Masker) replay(off int64) {
 	}
 	clear(old)
 	m.spare = old[:0]
+}
+
+// Reading text again is paid for with credit that arriving bytes bring, so that
+// output made of cursor movements cannot occupy the processor.
+const (
+	creditPerByte = 32 // cells
+	maxCredit     = 1 << 18
+	leastContext  = 96 // cells that are read again without credit
+	customCost    = 8  // a cell costs this much with rules that may begin anywhere
+)
+
+// context returns how many cells before the cursor to read again at off.
+func (m *Masker) context(off int64) int {
+	m.credit = min(m.credit+int(off-m.creditAt)*creditPerByte, maxCredit)
+	m.creditAt = off
+	n, price := min(m.line.pos, maxContext), 1
+	if m.rules.rolling {
+		price = customCost
+	}
+	if n*price > m.credit {
+		n = min(n, leastContext)
+	}
+	m.credit = max(m.credit-n*price, 0)
+	return n
 }
 
 // behind returns the cells that follow the place where the matching stands.
