@@ -31,6 +31,7 @@ type fakeWorld struct {
 	recordings map[policy.SessionID]*fakeRecording
 	pending    chan *fakeSignIn
 	connects   []ConnectRequest
+	connected  int
 	console    func(context.Context, ConsoleCall) int
 
 	clientCA   ssh.Signer
@@ -258,6 +259,9 @@ func (w *fakeWorld) connect(ctx context.Context, r ConnectRequest) (Upstream, er
 	if err != nil {
 		return nil, err
 	}
+	w.mu.Lock()
+	w.connected++
+	w.mu.Unlock()
 	go ssh.DiscardRequests(reqs)
 	go func() {
 		for c := range chans {
@@ -287,6 +291,22 @@ func (w *fakeWorld) waitEntries(kind policy.EntryKind, n int) []policy.Entry {
 			return e
 		} else if time.Now().After(deadline) {
 			w.t.Fatalf("%d entries of kind %s, want %d", len(e), kind, n)
+		}
+	}
+}
+
+// waitConnected waits until a target was reached, and a session on it runs.
+func (w *fakeWorld) waitConnected() {
+	w.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		w.mu.Lock()
+		n := w.connected
+		w.mu.Unlock()
+		if n > 0 {
+			time.Sleep(50 * time.Millisecond)
+			return
+		} else if time.Now().After(deadline) {
+			w.t.Fatal("no target was reached")
 		}
 	}
 }

@@ -117,6 +117,9 @@ func (s *session) reach(t policy.Target, login policy.Login) (ssh.Channel, <-cha
 	if err == nil {
 		return ch, reqs, nil
 	}
+	if s.ctx.Err() != nil { // not the target's fault
+		return nil, nil, refusal(causeOf(s.ctx).Error())
+	}
 	s.c.log.Warn("a target was not reached", "target", t.Name, "login", login, "error", err)
 	var m interface{ HostKeyMismatch() bool }
 	if errors.As(err, &m) && m.HostKeyMismatch() {
