@@ -189,12 +189,17 @@ func (b *browser) openSession(w *world, id policy.SessionID, query string) {
 func (b *browser) playToEnd(last string) string {
 	b.t.Helper()
 	b.run(click(".ap-player"), visible(`[data-player="ended"]`))
-	// The last frame is drawn after the event.
-	js := fmt.Sprintf("document.querySelector('.ap-term').innerText.includes(%q)", last)
-	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool](js, chromedp.WithPollingTimeout(5*time.Second))); err != nil {
-		b.t.Fatalf("the replay does not end with %q (%v), but with\n%s", last, err, b.screen())
-	}
+	b.shows(last) // the last frame is drawn after the event
 	return b.screen()
+}
+
+// shows waits until the terminal shows text.
+func (b *browser) shows(text string) {
+	b.t.Helper()
+	js := fmt.Sprintf("document.querySelector('.ap-term').innerText.includes(%q)", text)
+	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool](js, chromedp.WithPollingTimeout(5*time.Second))); err != nil {
+		b.t.Fatalf("the replay does not show %q (%v), but\n%s", text, err, b.screen())
+	}
 }
 
 func (b *browser) screen() string {

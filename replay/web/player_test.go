@@ -1,16 +1,19 @@
 package web_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"sallyport/policy"
+	"sallyport/recorder"
 )
 
 func TestPlayerPlaysMaskedAndRaw(t *testing.T) {
@@ -42,6 +45,64 @@ func TestPlayerPlaysMaskedAndRaw(t *testing.T) {
 	if text := b.playToEnd("last line"); !strings.Contains(text, secretKey) {
 		t.Errorf("the raw replay lacks the secret:\n%s", text)
 	}
+}
+
+// TestNoOutputIsLost plays in the ways that a player may get wrong: from the
+// start, from a later place, and after going to one.
+func TestNoOutputIsLost(t *testing.T) {
+	built(t)
+	w := newWorld(t)
+	w.pace = 700 * time.Millisecond
+	id := w.record(policy.Session{User: ada}, "number one\r\n", "number two\r\n", secretKey+"\r\n", "number four\r\n", "number five\r\n")
+	b := newBrowser(t, w, ada)
+	all := func(how, text string) {
+		t.Helper()
+		for _, want := range []string{"one", "two", "****", "four", "five"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: %q is missing:\n%s", how, want, text)
+			}
+		}
+	}
+	b.openSession(w, id, "")
+	b.shows("number one") // before anybody plays
+	all("from the start", b.playToEnd("number five"))
+	b.openSession(w, id, "?t=1.5")
+	b.shows("****")
+	all("from a place in the address", b.playToEnd("number five"))
+	b.openSession(w, id, "")
+	b.run(click(".masks [data-seek]"))
+	b.shows("****")
+	all("after going to a mask", b.playToEnd("number five"))
+}
+
+// TestPlayerSaysWhatIsWrong holds that an unplayable recording is a sentence,
+// not an empty box.
+func TestPlayerSaysWhatIsWrong(t *testing.T) {
+	built(t)
+	w := newWorld(t)
+	b := newBrowser(t, w, ada)
+	for _, tt := range []struct {
+		name   string
+		change func([]byte) []byte
+		want   string
+	}{
+		{"empty", func(b []byte) []byte { return b[:bytes.IndexByte(b, '\n')+1] }, "Nothing was recorded."},
+		{"no recording", func([]byte) []byte { return []byte("<b>none</b>\n") }, "The recording could not be loaded: The server could not do this. Its log says why."},
+	} {
+		id := w.record(policy.Session{User: ada}, "one\r\n")
+		path := recorder.Path(w.dir, string(id))
+		body, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, tt.change(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b.open(w.base + "/sessions/" + string(id))
+		b.run(visible("#player-status:not(:empty)"))
+		do(b, chromedp.Poll[bool](fmt.Sprintf("document.querySelector('#player-status').textContent === %q", tt.want)))
+	}
+	b.forget("500") // which the browser logs
 }
 
 // hostile is what a session may print to do harm where it is replayed.
@@ -198,13 +259,20 @@ func TestScreenshot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	replayed := func() {
-		b.openSession(w, id, "")
-		b.playToEnd("logout")
+	replayed := func(query string) {
+		b.openSession(w, id, query)
+		b.run(click(".masks li:last-child [data-seek]"))
+		b.shows("AWS_ACCESS")
+		b.run(click(".ap-player")) // plays, and so takes the large button away
+		b.run(chromedp.KeyEvent(kb.ArrowRight), chromedp.KeyEvent(kb.ArrowRight))
+		b.shows("upload slow")
+		b.run(click(".ap-playback-button"), visible(`[data-player="pause"]`))
+		b.run(chromedp.ScrollIntoView(chromedp.CSS(".top")))
+		time.Sleep(300 * time.Millisecond) // the progress bar moves into its place
 	}
 	if write {
-		b.size(1280, 960, "light")
-		replayed()
+		b.size(1280, 900, "light")
+		replayed("")
 		shot("../../docs/images", "replay", chromedp.CaptureScreenshot())
 	}
 	if dir == "" {
@@ -218,11 +286,10 @@ func TestScreenshot(t *testing.T) {
 			shot(dir, "list-"+name+"-"+scheme, whole)
 			b.open(w.base + "/logout")
 			shot(dir, "logout-"+name+"-"+scheme, whole)
-			replayed()
+			replayed("")
 			shot(dir, "session-"+name+"-"+scheme, whole)
 		}
 	}
-	b.openSession(w, id, "?view=raw")
-	b.playToEnd("logout")
+	replayed("?view=raw")
 	shot(dir, "session-raw", whole)
 }

@@ -10,6 +10,9 @@ import (
 // one to look at.
 func (w *world) scenery() policy.SessionID {
 	now := time.Now().UTC().Truncate(time.Second)
+	w.mu.Lock()
+	w.pace = 1700 * time.Millisecond
+	w.mu.Unlock()
 	grace := policy.User{Issuer: "https://idp", Subject: "5", Name: "Grace Hopper", Email: "grace@example.com"}
 	const prompt = "\x1b[1;32mroot@db1\x1b[0m:\x1b[1;34m~\x1b[0m# "
 	w.record(policy.Session{User: bob, Target: "web2", Login: "deploy", Action: policy.ActionExec,

@@ -114,6 +114,8 @@ type world struct {
 	recorder *recorder.Recorder
 
 	mu      sync.Mutex
+	late    time.Duration // added to the recorder's clock
+	pace    time.Duration // added to it with every output
 	entries []policy.Entry
 	locked  policy.User // may not go on
 	ready   error
@@ -132,7 +134,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.recorder, err = recorder.New(recorder.Options{Dir: w.dir, NewMasker: func(s policy.Session) recorder.Masker {
+	w.recorder, err = recorder.New(recorder.Options{Dir: w.dir, Now: w.now, NewMasker: func(s policy.Session) recorder.Masker {
 		return rules.NewMasker(s.Cols)
 	}})
 	if err != nil {
@@ -205,6 +207,20 @@ func (w *world) still(u policy.User, _ netip.Addr) policy.Decision {
 	return policy.Decision{Allowed: w.locked.Subject != u.Subject}
 }
 
+// now is the recorder's clock.
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.late)
+}
+
+// pass makes time pass as fast as pace says.
+func (w *world) pass() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late += w.pace
+}
+
 // record makes a recording of a session that printed output, in order.
 func (w *world) record(s policy.Session, output ...string) policy.SessionID {
 	w.t.Helper()
@@ -233,6 +249,7 @@ func (w *world) record(s policy.Session, output ...string) policy.SessionID {
 	for _, text := range output {
 		check(rec.Output(policy.StreamOutput, []byte(text)))
 		time.Sleep(5 * time.Millisecond) // so that they are events of their own
+		w.pass()
 	}
 	rec.CloseOutput(policy.StreamOutput)
 	rec.CloseOutput(policy.StreamStderr)

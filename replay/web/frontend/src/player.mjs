@@ -3,14 +3,20 @@
 // needs no inline script.
 import { create } from "asciinema-player";
 import "asciinema-player/dist/bundle/asciinema-player.css";
-import { shiftedTime } from "./time.mjs";
+import { firstOutput, shiftedTime } from "./time.mjs";
 
 const idleLimit = 2; // seconds
 
-// say replaces the text of the status line that element names.
-function say(element, text) {
+// Addresses have milliseconds, recordings microseconds: going a little past a
+// place has what happens there on the screen.
+const margin = 0.002; // seconds
+
+// fail says in the status line what went wrong.
+function fail(element, state, what, err) {
   const status = document.getElementById(element.dataset.status ?? "");
-  if (status) status.textContent = text;
+  const why = err ? `: ${err.message.replace(/\.$/, "")}` : "";
+  if (status) status.textContent = `${what}${why}.`;
+  element.dataset.state = state;
 }
 
 // load fetches the cast itself, rather than leaving it to the player, so that
@@ -29,22 +35,15 @@ async function mount(element) {
   try {
     text = await load(element.dataset.cast);
   } catch (err) {
-    say(element, `The recording could not be loaded: ${err.message}.`);
-    element.dataset.state = "failed";
+    fail(element, "failed", "The recording could not be loaded", err);
     return;
   }
   if (!/^\[/m.test(text)) {
-    say(element, "Nothing was recorded.");
-    element.dataset.state = "empty";
+    fail(element, "empty", "Nothing was recorded");
     return;
   }
-  const wanted = Number.parseFloat(element.dataset.startAt);
-  const startAt = Number.isFinite(wanted) && wanted > 0 ? wanted : 0;
   const player = create({ data: text }, element, {
-    preload: true,
     idleTimeLimit: idleLimit,
-    startAt,
-    poster: `npt:${shiftedTime(text, startAt, idleLimit) + 1}`,
     fit: "width",
     controls: true,
     keystrokeOverlay: element.dataset.keys === "true",
@@ -54,14 +53,21 @@ async function mount(element) {
       element.dataset.player = type;
     });
   }
+  const seek = (seconds) => player.seek(shiftedTime(text, seconds, idleLimit) + margin);
   for (const link of document.querySelectorAll("a[data-seek]")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
-      player.seek(shiftedTime(text, Number.parseFloat(link.dataset.seek), idleLimit));
+      seek(Number.parseFloat(link.dataset.seek));
       element.scrollIntoView({ block: "nearest" });
     });
   }
+  // The first screen is shown by going there. The player's own poster would do
+  // the same, but what it drew is lost when playing goes on from later.
+  const wanted = Number.parseFloat(element.dataset.startAt);
+  await seek(wanted > 0 ? wanted : firstOutput(text));
   element.dataset.state = "ready";
 }
 
-for (const element of document.querySelectorAll("[data-cast]")) mount(element);
+for (const element of document.querySelectorAll("[data-cast]")) {
+  mount(element).catch((err) => fail(element, "failed", "The recording could not be played", err));
+}

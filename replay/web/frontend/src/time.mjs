@@ -17,3 +17,14 @@ export function shiftedTime(text, seconds, idleLimit) {
   }
   return time - shift;
 }
+
+// firstOutput is the time of the first output in the asciicast v3 text, in
+// seconds of the recording; 0 when there is none.
+export function firstOutput(text) {
+  let time = 0;
+  for (const match of text.matchAll(/^\[\s*([\d.eE+-]+)\s*,\s*"(.)"/gm)) {
+    time += Number(match[1]);
+    if (match[2] === "o") return time;
+  }
+  return 0;
+}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { shiftedTime } from "./time.mjs";
+import { firstOutput, shiftedTime } from "./time.mjs";
 
 const cast = [
   '{"version":3,"term":{"cols":80,"rows":24}}',
@@ -24,3 +24,9 @@ for (const [seconds, want] of [
 }
 
 test("an empty recording", () => assert.equal(shiftedTime("{}", 5, 2), 0));
+
+test("the first output", () => {
+  assert.equal(firstOutput(cast), 1);
+  assert.equal(firstOutput('{}\n[1.5, "i", "x"]\n[1, "o", "y"]'), 2.5);
+  assert.equal(firstOutput('{}\n[1.5, "x", "0"]'), 0);
+});
