@@ -104,3 +104,19 @@ func TestTemplatesHaveNothingInline(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestPageWithoutThePlayer is what a binary shows that was built before the
+// player was.
+func TestPageWithoutThePlayer(t *testing.T) {
+	p, err := loadPages(assets{"/static/style.css": {}, "/static/icon.svg": {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := p.byName["session"].Execute(&b, frame{Data: sessionPage{Player: p.player}}); err != nil {
+		t.Fatal(err)
+	}
+	if p.player || !strings.Contains(b.String(), "built without the player") || !strings.Contains(b.String(), "make web") || strings.Contains(b.String(), "<script") {
+		t.Errorf("page:\n%s", b.String())
+	}
+}
