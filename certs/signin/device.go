@@ -52,8 +52,11 @@ type deviceFlow struct {
 // seconds is a number of seconds; some issuers quote it.
 type seconds int64
 
-// UnmarshalJSON accepts 300 and "300".
+// UnmarshalJSON accepts 300, "300" and null.
 func (s *seconds) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
 	n, err := strconv.ParseFloat(strings.Trim(string(b), `"`), 64)
 	if err != nil || n != n || n > 1e9 || n < -1e9 {
 		return fmt.Errorf("%s is not a number of seconds", shorten(string(b)))
@@ -174,12 +177,8 @@ var errExpired = errors.New("the device code has expired")
 // reach is asked less often, as RFC 8628, section 3.5 wants, and given up after
 // maxSilence.
 func (f *deviceFlow) poll(ctx context.Context) (*tokenAnswer, error) {
-	interval, silent := f.interval, time.Duration(0)
+	interval, pause, silent := f.interval, f.interval, time.Duration(0)
 	for {
-		pause := interval
-		if silent > 0 {
-			pause = min(2*silent, maxInterval)
-		}
 		if err := f.p.wait(ctx, pause); err != nil {
 			return nil, err
 		}
@@ -191,14 +190,15 @@ func (f *deviceFlow) poll(ctx context.Context) (*tokenAnswer, error) {
 		isOAuth := errors.As(err, &oe)
 		switch {
 		case isOAuth && oe.Code == "authorization_pending":
-			silent = 0
+			pause, silent = interval, 0
 		case isOAuth && oe.Code == "slow_down":
-			silent = 0
 			interval = min(interval+slowDown, maxInterval)
+			pause, silent = interval, 0
 		case !isOAuth || oe.temporary():
 			if _, described := asError(err); described || silent >= maxSilence {
 				return nil, err
 			}
+			pause = min(2*pause, maxInterval)
 			silent += pause
 		default:
 			return nil, err
