@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	gliderssh "github.com/gliderlabs/ssh"
 	"golang.org/x/crypto/ssh"
 
 	"sallyport/bastion/proxy"
@@ -392,64 +391,4 @@ func (r *fakeRecording) Close(end policy.End) (policy.Summary, error) {
 	r.closed, r.end = true, end
 	r.cond.Broadcast()
 	return policy.Summary{ID: r.session.ID, State: policy.RecordingComplete, End: end, OutputBytes: int64(len(r.out[policy.StreamOutput]))}, nil
-}
-
-// startFakeTarget is an SSH host whose commands the tests know.
-func startFakeTarget(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &gliderssh.Server{
-		Handler:           fakeTargetSession,
-		SubsystemHandlers: map[string]gliderssh.SubsystemHandler{"sftp": func(s gliderssh.Session) { io.WriteString(s, "sftp here\n"); s.Exit(0) }},
-	}
-	srv.AddHostKey(newKey(t))
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
-	return l.Addr().String()
-}
-
-func fakeTargetSession(s gliderssh.Session) {
-	words := s.Command()
-	pty, sizes, isPTY := s.Pty()
-	if len(words) == 0 {
-		fmt.Fprintf(s, "welcome %s pty=%v %s %dx%d\n", s.User(), isPTY, pty.Term, pty.Window.Width, pty.Window.Height)
-		words = []string{"line"}
-	}
-	code := 0
-	switch words[0] {
-	case "echo":
-		fmt.Fprintln(s, strings.Join(words[1:], " "))
-	case "both":
-		io.WriteString(s, "to stdout\n")
-		io.WriteString(s.Stderr(), "to stderr\n")
-		code = 7
-	case "cat":
-		io.Copy(s, s)
-	case "line": // until a line has come
-		buf := make([]byte, 1)
-		var line []byte
-		for n, err := s.Read(buf); err == nil && n == 1 && buf[0] != '\r' && buf[0] != '\n'; n, err = s.Read(buf) {
-			line = append(line, buf[0])
-		}
-		fmt.Fprintf(s, "got %q\n", line)
-	case "env":
-		fmt.Fprintln(s, strings.Join(s.Environ(), " "))
-	case "size": // the first size, then the next one
-		first := <-sizes
-		fmt.Fprintf(s, "%dx%d\n", first.Width, first.Height)
-		next := <-sizes
-		fmt.Fprintf(s, "%dx%d\n", next.Width, next.Height)
-	case "length":
-		fmt.Fprintln(s, len(s.RawCommand()))
-	case "user":
-		fmt.Fprintln(s, s.User())
-	case "wait":
-		<-s.Context().Done()
-	default:
-		fmt.Fprintf(s.Stderr(), "unknown command %q\n", words[0])
-		code = 127
-	}
-	s.Exit(code)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -152,7 +153,8 @@ func finish(t testing.TB, s *ssh.Session, out, errOut *bytes.Buffer) result {
 		}
 		return r
 	case <-time.After(10 * time.Second):
-		t.Fatal("the session does not end")
+		buf := make([]byte, 1<<20)
+		t.Fatalf("the session does not end:\n%s", buf[:runtime.Stack(buf, true)])
 		return result{}
 	}
 }

@@ -126,12 +126,6 @@ func newChannelConn(ch ssh.Channel, outer ssh.ConnMetadata, source netip.AddrPor
 func (c *channelConn) LocalAddr() net.Addr  { return c.local }
 func (c *channelConn) RemoteAddr() net.Addr { return c.remote }
 
-// Close tells the client that the connection is over.
-func (c *channelConn) Close() error {
-	c.Channel.CloseWrite()
-	return c.Channel.Close()
-}
-
 var errNoDeadline = fmt.Errorf("a connection inside a channel: %w", errors.ErrUnsupported)
 
 func (c *channelConn) SetDeadline(time.Time) error      { return errNoDeadline }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"sallyport/policy"
 )
 
@@ -62,14 +64,16 @@ func (s *session) runMenu(st start) error {
 		return refusal("There is no target here that you may open a shell on.")
 	}
 	w := s.watch(func() { s.ch.Close() })
-	stop := context.AfterFunc(s.c.ctx, func() {
-		s.say(context.Cause(s.c.ctx).Error())
-		s.exit(1)
-	})
-	choice, err := s.choose(m)
+	late := time.AfterFunc(menuTime, func() { s.abandon("The menu was left without a choice.") })
+	stop := context.AfterFunc(s.c.ctx, func() { s.abandon(context.Cause(s.c.ctx).Error()) })
+	choice, err := s.choose(m, func() { late.Reset(menuTime) })
+	late.Stop()
 	stop()
 	w.stop()
 	switch {
+	case errors.Is(err, io.EOF): // there is nobody to tell, or it was told
+		s.exit(1)
+		return nil
 	case errors.Is(err, errQuit):
 		s.exit(0)
 		return nil
@@ -82,16 +86,21 @@ func (s *session) runMenu(st start) error {
 	return s.runTarget(choice, st)
 }
 
-// choose shows the menu and reads answers until one is clear.
-func (s *session) choose(m menu) (userName, error) {
+// abandon ends a session from beside whoever is writing to it.
+func (s *session) abandon(why string) {
+	s.say(why)
+	s.ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{1}))
+	s.ch.Close()
+}
+
+// choose shows the menu and reads answers until one is clear. It calls answered
+// for each.
+func (s *session) choose(m menu, answered func()) (userName, error) {
 	id := s.c.grant.identity
 	if err := m.show(s.ch, fmt.Sprintf("Signed in as %s until %s.", id.User, clock(id.Expires))); err != nil {
 		return userName{}, err
 	}
-	timer := time.AfterFunc(menuTime, func() { s.ch.Close() })
-	defer timer.Stop()
 	for range maxMenuAnswers {
-		timer.Reset(menuTime)
 		if _, err := io.WriteString(s.ch, "Number or name (q quits): "); err != nil {
 			return userName{}, err
 		}
@@ -99,6 +108,7 @@ func (s *session) choose(m menu) (userName, error) {
 		if err != nil {
 			return userName{}, err
 		}
+		answered()
 		answer := strings.TrimSpace(line)
 		switch answer {
 		case "":
