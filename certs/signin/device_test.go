@@ -48,7 +48,7 @@ func wantKind(t *testing.T, err error, want Kind) {
 func TestDevicePolling(t *testing.T) {
 	h := newHostile(t)
 	pending, slow := oauthErr(400, "authorization_pending"), oauthErr(400, "slow_down")
-	busy := func(w http.ResponseWriter) { http.Error(w, "<html>busy</html>", 503) }
+	busy := func(w http.ResponseWriter) { http.Error(w, "<html>busy</html>", http.StatusServiceUnavailable) }
 	cut := func(w http.ResponseWriter) {
 		c, _, _ := w.(http.Hijacker).Hijack()
 		c.Close()

@@ -46,7 +46,7 @@ func TestDiscoveryIsLazySharedAndRetried(t *testing.T) {
 		d := down
 		h.mu.Unlock()
 		if d {
-			http.Error(w, "down", 503)
+			http.Error(w, "down", http.StatusServiceUnavailable)
 			return
 		}
 		handler.ServeHTTP(w, r)

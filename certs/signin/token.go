@@ -6,7 +6,9 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -94,30 +96,35 @@ func checkForm(raw string) *Error {
 	return nil
 }
 
+var errNoObject = errors.New("not one JSON object")
+
 // parseObject decodes one JSON object and refuses names that come twice.
 func parseObject(src []byte) (claims, error) {
 	dec := json.NewDecoder(bytes.NewReader(src))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, fmt.Errorf("not a JSON object")
+		return nil, errNoObject
 	}
 	c := claims{}
 	for dec.More() {
 		t, err := dec.Token()
 		name, ok := t.(string)
 		if err != nil || !ok {
-			return nil, fmt.Errorf("not a JSON object")
+			return nil, errNoObject
 		}
 		if _, twice := c[name]; twice {
 			return nil, fmt.Errorf("the member %q comes twice", shorten(name))
 		}
 		var v json.RawMessage
 		if err := dec.Decode(&v); err != nil {
-			return nil, fmt.Errorf("not a JSON object")
+			return nil, errNoObject
 		}
 		c[name] = v
 	}
-	if _, err := dec.Token(); err != nil || dec.More() {
-		return nil, fmt.Errorf("not a JSON object")
+	if _, err := dec.Token(); err != nil {
+		return nil, errNoObject
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errNoObject
 	}
 	return c, nil
 }

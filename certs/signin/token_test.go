@@ -227,7 +227,7 @@ func TestGroupsFromUserInfo(t *testing.T) {
 		t.Log(name)
 		refused(t, err, "sub")
 	}
-	h.info = func(w http.ResponseWriter) { http.Error(w, "no", 503) }
+	h.info = func(w http.ResponseWriter) { http.Error(w, "no", http.StatusServiceUnavailable) }
 	_, err = h.signIn(p, id)
 	wantKind(t, err, Unreachable)
 	h.info = func(w http.ResponseWriter) { t.Error("asked although the token has groups") }
