@@ -235,3 +235,7 @@ func TestConsoleCommands(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func ptySize(f *os.File, rows, cols uint16) error {
+	return pty.Setsize(f, &pty.Winsize{Rows: rows, Cols: cols})
+}
