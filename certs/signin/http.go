@@ -160,7 +160,7 @@ func explain(ctx context.Context, what string, err error) *Error {
 		kind = Denied
 	case "expired_token", "invalid_grant":
 		kind = Expired
-	case "invalid_client", "unauthorized_client", "invalid_scope":
+	case "invalid_client", "unauthorized_client", "invalid_scope", "invalid_request":
 		kind = ClientRejected
 	case "unsupported_grant_type":
 		kind = NoDeviceFlow
