@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -107,6 +108,14 @@ func reach(err error) string {
 		return "it did not answer in time"
 	case errors.Is(err, context.Canceled):
 		return "the attempt was cancelled"
+	case hungUp(err):
+		return "it closed the connection"
 	}
 	return "the connection failed"
+}
+
+// hungUp reports whether the other side ended the connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

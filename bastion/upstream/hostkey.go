@@ -34,7 +34,7 @@ type keyError struct {
 }
 
 func (e *keyError) Error() string {
-	s := "host key mismatch: got " + e.got + ", want " + e.want
+	s := "got " + e.got + ", want " + e.want
 	if e.detail != "" {
 		s += ": " + e.detail
 	}

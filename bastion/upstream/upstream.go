@@ -126,7 +126,8 @@ func (d *Dialer) handshake(ctx context.Context, raw net.Conn, req Request, trust
 	return c, nil
 }
 
-// classify says what a failed handshake means.
+// classify says what a failed handshake means. For a refused login x/crypto/ssh
+// has no typed error; the tests against sshd hold its text in place.
 func classify(ctx context.Context, req Request, trust *trust, signErr, err error) *Error {
 	switch {
 	case trust.failure != nil:
@@ -139,6 +140,8 @@ func classify(ctx context.Context, req Request, trust *trust, signErr, err error
 		return newError(Unreachable, req, orCause(ctx, err))
 	case trust.accepted != nil && strings.Contains(err.Error(), "unable to authenticate"):
 		return newError(CertificateRefused, req, err)
+	case hungUp(err):
+		return newError(Unreachable, req, err)
 	}
 	var negotiation *ssh.AlgorithmNegotiationError
 	if errors.As(err, &negotiation) {
