@@ -162,10 +162,10 @@ type Limits struct {
 
 	Unauthenticated           int // connections before a verified key [256]
 	UnauthenticatedPerAddress int // the same, of one address [32]
-	SignIns                   int // connections that wait for a person [128]
-	SignInsPerAddress         int // the same, of one address [8]
+	SignIns                   int // connections that wait for a person [256]
+	SignInsPerAddress         int // the same, of one address [32]
 	Connections               int // authenticated connections [4096]
-	ConnectionsPerAddress     int // the same, of one address [128]
+	ConnectionsPerAddress     int // the same, of one address [256]
 	SessionsPerConnection     int // channels at a time [10]
 
 	Keepalive       time.Duration // silence after which the client is asked [30 s]
@@ -190,8 +190,8 @@ func (l Limits) withDefaults() Limits {
 		p *int
 		v int
 	}{
-		{&l.Unauthenticated, 256}, {&l.UnauthenticatedPerAddress, 32}, {&l.SignIns, 128}, {&l.SignInsPerAddress, 8},
-		{&l.Connections, 4096}, {&l.ConnectionsPerAddress, 128}, {&l.SessionsPerConnection, 10}, {&l.KeepaliveMissed, 4},
+		{&l.Unauthenticated, 256}, {&l.UnauthenticatedPerAddress, 32}, {&l.SignIns, 256}, {&l.SignInsPerAddress, 32},
+		{&l.Connections, 4096}, {&l.ConnectionsPerAddress, 256}, {&l.SessionsPerConnection, 10}, {&l.KeepaliveMissed, 4},
 	} {
 		if *n.p <= 0 {
 			*n.p = n.v

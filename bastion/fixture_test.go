@@ -60,10 +60,7 @@ func startFront(t testing.TB, w *fakeWorld, change func(*Config)) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t)
 	f.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -85,6 +82,15 @@ func startFront(t testing.TB, w *fakeWorld, change func(*Config)) *front {
 	})
 	t.Cleanup(f.stop)
 	return f
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // dial connects with x/crypto's client.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -215,5 +217,32 @@ func TestJumpWithBadLogin(t *testing.T) {
 			t.Errorf("%q: %v", login, got)
 		}
 		inner.Close()
+	}
+}
+
+// A client that opens a jump and says nothing inside it is cut off, and so is
+// one that is still inside when the server ends.
+func TestSilentJump(t *testing.T) {
+	f := startFront(t, newFakeWorld(t), func(c *Config) { c.Limits.Signing = 300 * time.Millisecond })
+	key := newKey(t)
+	f.bind(key.PublicKey(), alice)
+	c := f.mustDial("x", key)
+	conn, err := c.Dial("tcp", "db1:22")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	io.Copy(io.Discard, conn)
+	if d := time.Since(begun); d > 2*time.Second {
+		t.Errorf("it was cut off after %v", d)
+	}
+	waitForLog(t, f, "", "it was not authenticated in time")
+	if _, err := c.Dial("tcp", "db1:22"); err != nil {
+		t.Fatal(err)
+	}
+	begun = time.Now()
+	f.stop()
+	if d := time.Since(begun); d > 2*time.Second {
+		t.Errorf("the end took %v", d)
 	}
 }
