@@ -1,0 +1,255 @@
+package recorder
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sallyport/policy"
+)
+
+// disk is a Sync that can be held up, fail, and tell what is durable.
+type disk struct {
+	gate    chan struct{} // nil: open
+	entered chan struct{} // gets a token for each Sync that reaches the gate
+	fail    atomic.Pointer[error]
+	persist bool // a Sync that fails has done its work
+	durable atomic.Int64
+	syncs   atomic.Int64
+}
+
+func newDisk() *disk {
+	return &disk{gate: make(chan struct{}), entered: make(chan struct{}, 1000)}
+}
+
+func (d *disk) sync(f *os.File) error {
+	d.syncs.Add(1)
+	if d.gate != nil {
+		d.entered <- struct{}{}
+		<-d.gate
+	}
+	err := d.fail.Load()
+	if err != nil && !d.persist {
+		return *err
+	}
+	if info, e := f.Stat(); e == nil {
+		d.durable.Store(info.Size())
+	}
+	if err != nil {
+		return *err
+	}
+	return nil
+}
+
+// slowed opens a recording on a healthy disk which then becomes d.
+func slowed(t *testing.T, o Options, d *disk) *Recording {
+	t.Helper()
+	var hook atomic.Pointer[disk]
+	o.Sync = func(f *os.File) error {
+		if d := hook.Load(); d != nil {
+			return d.sync(f)
+		}
+		return nil
+	}
+	rec := open(t, newRecorder(t, o), shell())
+	hook.Store(d)
+	return rec
+}
+
+// TestNothingIsReleasedBeforeItIsDurable is invariant I1: while the disk is
+// busy with a byte, the byte is not given out, however long that takes.
+func TestNothingIsReleasedBeforeItIsDurable(t *testing.T) {
+	d := newDisk()
+	rec := slowed(t, Options{}, d)
+	out, errs := take(rec, policy.StreamOutput), take(rec, policy.StreamStderr)
+	for round, p := range []string{"a", "bc", "def"} {
+		before := len(out.bytes())
+		check(t, rec.Output(policy.StreamOutput, []byte(p)))
+		check(t, rec.Output(policy.StreamStderr, []byte(p)))
+		await(t, d.entered, "the sync")
+		time.Sleep(20 * time.Millisecond)
+		if got := len(out.bytes()); got != before || len(errs.bytes()) != before {
+			t.Fatalf("round %d: %d bytes were given out before the sync, %d after %d syncs", round, before, got, d.syncs.Load())
+		}
+		d.gate <- struct{}{}
+		// The second stream may have missed that sync.
+		until(t, "the bytes", func() bool {
+			select {
+			case d.gate <- struct{}{}:
+			default:
+			}
+			return len(out.bytes()) == before+len(p) && len(errs.bytes()) == before+len(p)
+		})
+		for len(d.entered) > 0 {
+			<-d.entered
+		}
+	}
+	close(d.gate)
+}
+
+// TestReleasedBytesAreDurable looks at each byte that is given out: it, and all
+// input before it, lies within what was synced.
+func TestReleasedBytesAreDurable(t *testing.T) {
+	d := &disk{}
+	rec := slowed(t, Options{}, d)
+	path := Path(rec.r.o.Dir, string(rec.session.ID))
+	go func() {
+		for range 200 {
+			rec.Input([]byte("key"))
+			rec.Output(policy.StreamOutput, []byte("echo"))
+		}
+		rec.CloseOutput(policy.StreamOutput)
+	}()
+	got := 0
+	for {
+		p, err := rec.Next(policy.StreamOutput)
+		if err == io.EOF {
+			break
+		}
+		check(t, err)
+		got += len(p)
+		data, err := os.ReadFile(path)
+		check(t, err)
+		all, _ := readFrames(data[:d.durable.Load()])
+		shown, typed := 0, 0
+		for _, f := range all {
+			if f.Code == 'o' {
+				shown += len(f.Raw)
+			} else {
+				typed += len(f.Raw)
+			}
+		}
+		if shown < got || typed < got/4*3 {
+			t.Fatalf("%d bytes were given out while %d of output and %d of input were durable", got, shown, typed)
+		}
+	}
+	if got != 800 {
+		t.Errorf("%d bytes were given out", got)
+	}
+}
+
+// TestGroupCommit holds output that comes during a sync to sharing the next.
+func TestGroupCommit(t *testing.T) {
+	d := newDisk()
+	rec := slowed(t, Options{}, d)
+	k := take(rec, policy.StreamOutput)
+	check(t, rec.Output(policy.StreamOutput, []byte("x")))
+	await(t, d.entered, "the first sync")
+	for range 1000 {
+		check(t, rec.Output(policy.StreamOutput, []byte("x")))
+	}
+	close(d.gate)
+	until(t, "all output", func() bool { return len(k.bytes()) == 1001 })
+	if n := d.syncs.Load(); n > 3 {
+		t.Errorf("%d syncs for 1 and 1000 pieces of output", n)
+	}
+}
+
+// TestBackpressure is THREATS T14: a disk or a client that is too slow stops
+// the target, and memory stays bounded.
+func TestBackpressure(t *testing.T) {
+	const most = 256 << 10
+	for _, name := range []string{"slow disk", "slow client"} {
+		t.Run(name, func(t *testing.T) {
+			d := newDisk()
+			if name == "slow client" {
+				d.gate = nil
+			}
+			rec := slowed(t, Options{MaxPending: most}, d)
+			var sent atomic.Int64
+			done := make(chan error, 1)
+			piece := bytes.Repeat([]byte{0}, 10_000)
+			before := heap()
+			go func() {
+				for {
+					if err := rec.Output(policy.StreamOutput, piece); err != nil {
+						done <- err
+						return
+					}
+					sent.Add(int64(len(piece)))
+				}
+			}()
+			settled := settle(t, &sent)
+			// A NUL is six bytes of JSON, which are limited too.
+			if settled < most/6 || settled > most+maxPiece {
+				t.Errorf("%d bytes were taken, want at most %d", settled, most)
+			}
+			if grown := heap() - before; grown > 8*most {
+				t.Errorf("the heap grew by %d bytes", grown)
+			}
+			if d.gate != nil {
+				close(d.gate)
+			}
+			for got := 0; got < 100_000; {
+				p, err := rec.Next(policy.StreamOutput)
+				check(t, err)
+				got += len(p)
+			}
+			until(t, "output to go on", func() bool { return sent.Load() > settled })
+			settle(t, &sent)
+			_, err := rec.Close(policy.End{})
+			check(t, err)
+			if err := <-done; !errors.Is(err, ErrClosed) {
+				t.Errorf("blocked output ended with %v", err)
+			}
+		})
+	}
+}
+
+// settle waits until a count stands still.
+func settle(t *testing.T, n *atomic.Int64) int64 {
+	t.Helper()
+	last, since := n.Load(), time.Now()
+	for end := time.Now().Add(10 * time.Second); time.Since(since) < 150*time.Millisecond; time.Sleep(5 * time.Millisecond) {
+		if now := n.Load(); now != last {
+			last, since = now, time.Now()
+		}
+		if time.Now().After(end) {
+			t.Fatal("nothing holds output back")
+		}
+	}
+	return last
+}
+
+// heap returns the memory in use, without what pools still keep.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// TestIdleRecordingIsSmall holds an idle recording to a few kilobytes, also
+// after it was busy.
+func TestIdleRecordingIsSmall(t *testing.T) {
+	const n = 50
+	r := newRecorder(t, Options{Sync: func(*os.File) error { return nil }})
+	before := heap()
+	var all []*Recording
+	for range n {
+		rec := open(t, r, shell())
+		k := take(rec, policy.StreamOutput)
+		size := 0
+		for _, p := range []string{"$ ", string(bytes.Repeat([]byte("busy "), 100_000)), "$ "} {
+			check(t, rec.Output(policy.StreamOutput, []byte(p)))
+			size += len(p)
+		}
+		until(t, "the output", func() bool { k.mu.Lock(); defer k.mu.Unlock(); return len(k.got) == size })
+		k.mu.Lock()
+		k.got = nil
+		k.mu.Unlock()
+		all = append(all, rec)
+	}
+	each := (heap() - before) / n
+	t.Logf("%d bytes for an idle recording", each)
+	if each > 16<<10 {
+		t.Errorf("an idle recording holds %d bytes", each)
+	}
+	runtime.KeepAlive(all)
+}
