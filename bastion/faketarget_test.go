@@ -63,6 +63,7 @@ func (s *fakeShell) serve(reqs <-chan *ssh.Request) {
 	defer close(s.sizes)
 	for r := range reqs {
 		ok := true
+		var start func() // after the reply, which a closed channel would swallow
 		switch r.Type {
 		case "pty-req":
 			s.pty, _ = proxy.ParsePTY(r.Payload)
@@ -75,15 +76,18 @@ func (s *fakeShell) serve(reqs <-chan *ssh.Request) {
 			ssh.Unmarshal(r.Payload, &v)
 			s.env = append(s.env, v.Name+"="+v.Value)
 		case "shell":
-			go s.exec("")
+			start = func() { s.exec("") }
 		case "exec", "subsystem":
 			var m struct{ Command string }
 			ssh.Unmarshal(r.Payload, &m)
-			go s.exec(m.Command)
+			start = func() { s.exec(m.Command) }
 		default:
 			ok = false
 		}
 		r.Reply(ok, nil)
+		if start != nil {
+			go start()
+		}
 	}
 }
 

@@ -202,7 +202,7 @@ func TestT37Environment(t *testing.T) {
 		}
 	})
 	if got.out != "LANG=C.UTF-8 LC_ALL=en_US LC_=x\n" {
-		t.Errorf("the target has %q", got.out)
+		t.Errorf("the target has %v", got)
 	}
 	if len(accepted) != 4 {
 		t.Errorf("accepted %q", accepted)
