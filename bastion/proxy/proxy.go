@@ -101,7 +101,8 @@ type Options struct {
 // session must be over for the user (THREATS T14).
 const (
 	noticeTime = 400 * time.Millisecond // to hand the user the last line
-	drainTime  = 250 * time.Millisecond // for the target to answer our close
+	closeTime  = 50 * time.Millisecond  // to hand the target our close
+	drainTime  = 200 * time.Millisecond // for the target to answer our close
 	replyTime  = time.Second            // for replies that are still awaited
 	exitGrace  = 100 * time.Millisecond // between a target's EOF and its exit status
 )

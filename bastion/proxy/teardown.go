@@ -26,7 +26,7 @@ func (s *session) finish(ctx context.Context) (policy.Summary, policy.End, error
 	s.toClient.close(replyTime)
 	end := s.end("the target closed the session without an exit status")
 
-	go s.o.Target.Channel.Close()
+	s.closeTarget()
 	done := make(chan closed, 1)
 	go func() {
 		summary, err := s.o.Recording.Close(end)
@@ -74,7 +74,7 @@ func (s *session) abort(v verdict) (policy.Summary, policy.End, error) {
 		wait(s.inputDone, drainTime)
 	}
 	s.ending.Store(true)
-	go s.o.Target.Channel.Close()
+	s.closeTarget()
 	if !v.silent {
 		s.tell(v.reason)
 	}
@@ -96,6 +96,18 @@ func (s *session) abort(v verdict) (policy.Summary, policy.End, error) {
 	}
 	summary, err := s.o.Recording.Close(end)
 	return summary, end, errors.Join(v.err, wrapClose(err))
+}
+
+// closeTarget closes the target's channel. A connection that takes nothing more
+// holds it up only a little: then the close is left to a goroutine that ends
+// with the connection.
+func (s *session) closeTarget() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.o.Target.Channel.Close()
+	}()
+	wait(done, closeTime)
 }
 
 // closeClient sends EOF only if no writer is left that it could race with.
