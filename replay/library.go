@@ -1,0 +1,156 @@
+// Package replay finds, opens and exports recordings for those who may see
+// them. Every look is an entry in the ledger before the first byte is given.
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"sallyport/policy"
+	"sallyport/recorder"
+	"sallyport/recorder/catalog"
+)
+
+// ErrNotFound says that there is no such recording, or that the viewer may not
+// replay it: the two look alike.
+var ErrNotFound = errors.New("no such recording")
+
+// ErrForbidden says that the viewer may see the masked view, but not the raw one.
+var ErrForbidden = errors.New("the raw view of this recording is not for you")
+
+// View says which copy of a recording is asked for.
+type View int
+
+// The views. Raw shows what redaction hid and what was typed.
+const (
+	Masked View = iota
+	Raw
+)
+
+func (v View) String() string {
+	if v == Raw {
+		return "raw"
+	}
+	return "masked"
+}
+
+// Viewer is who asks, and from where.
+type Viewer struct {
+	User policy.User
+	// Local is somebody on the machine itself: file permissions have decided
+	// already. Via then names the account.
+	Local  bool
+	Source netip.Addr
+	Via    string // ssh, web, or the local account
+}
+
+// Catalog is what a Library asks of the index. Both methods may be called
+// concurrently; Recording's error is catalog.ErrNotFound for an unknown id.
+type Catalog interface {
+	Recording(ctx context.Context, id policy.SessionID) (policy.Recording, error)
+	Recordings(ctx context.Context, f catalog.Filter) ([]policy.Recording, error)
+}
+
+// Library is the recordings of one directory.
+type Library struct {
+	Dir     string
+	Catalog Catalog
+	Decide  func(policy.Request) policy.Decision
+	// Target returns a target by name; one that is no longer configured comes
+	// back with its name only, so that policies can still judge it.
+	Target func(name string) policy.Target
+	// Audit returns once the entry is durable. What cannot be entered is not
+	// shown.
+	Audit func(context.Context, policy.Entry) error
+}
+
+// listChunk is how many rows are asked for at a time, since the viewer may see
+// only some of them.
+const listChunk = 200
+
+// List returns what v may replay, newest first. Limit and Offset of f count
+// what v may see.
+func (l *Library) List(ctx context.Context, v Viewer, f catalog.Filter) ([]policy.Recording, error) {
+	limit, skip := f.Limit, f.Offset
+	f.Limit, f.Offset = listChunk, 0
+	var out []policy.Recording
+	for {
+		rows, err := l.Catalog.Recordings(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			if !l.may(v, r, policy.ActionReplay) {
+				continue
+			}
+			if skip > 0 {
+				skip--
+				continue
+			}
+			out = append(out, r)
+			if limit > 0 && len(out) == limit {
+				return out, nil
+			}
+		}
+		if len(rows) < listChunk {
+			return out, nil
+		}
+		f.Offset += len(rows)
+	}
+}
+
+// Show returns one recording's description.
+func (l *Library) Show(ctx context.Context, v Viewer, id policy.SessionID) (policy.Recording, error) {
+	r, err := l.Catalog.Recording(ctx, id)
+	if errors.Is(err, catalog.ErrNotFound) || err == nil && !l.may(v, r, policy.ActionReplay) {
+		return policy.Recording{}, ErrNotFound
+	}
+	return r, err
+}
+
+// MayRaw reports whether Open would allow v the raw view of r.
+func (l *Library) MayRaw(v Viewer, r policy.Recording) bool {
+	return l.may(v, r, policy.ActionReplay) && l.may(v, r, policy.ActionReplayRaw)
+}
+
+func (l *Library) may(v Viewer, r policy.Recording, a policy.Action) bool {
+	if v.Local {
+		return true
+	}
+	return l.Decide(policy.Request{User: v.User, Action: a, Target: l.Target(r.Session.Target),
+		Login: r.Session.Login, Owner: r.Session.User, Source: v.Source}).Allowed
+}
+
+// Open opens a recording for v, who must Close it. The error is ErrNotFound,
+// ErrForbidden, or why the look could not be entered or the file not be read.
+func (l *Library) Open(ctx context.Context, v Viewer, id policy.SessionID, view View) (*Stream, error) {
+	r, err := l.Show(ctx, v, id)
+	if err != nil {
+		return nil, err
+	}
+	if view == Raw && !l.MayRaw(v, r) {
+		return nil, errors.Join(ErrForbidden, l.Audit(ctx, l.entry(policy.EntryDeny, v, r, view)))
+	}
+	if err := l.Audit(ctx, l.entry(policy.EntryView, v, r, view)); err != nil {
+		return nil, fmt.Errorf("the recording is not shown: %w", err)
+	}
+	reader, err := recorder.OpenFile(recorder.Path(l.Dir, string(id)))
+	if err != nil {
+		return nil, err
+	}
+	return &Stream{reader: reader, recording: r, view: view}, nil
+}
+
+func (l *Library) entry(kind policy.EntryKind, v Viewer, r policy.Recording, view View) policy.Entry {
+	e := policy.Entry{Kind: kind, Session: r.Session.ID, Target: r.Session.Target, Login: r.Session.Login,
+		Detail: map[string]string{"view": view.String(), "via": v.Via}}
+	if !v.Local {
+		e.User = &v.User
+	}
+	if v.Source.IsValid() {
+		e.Source = v.Source.String()
+	}
+	return e
+}
