@@ -5,13 +5,13 @@ import (
 	"syscall"
 )
 
-// signal is a name of RFC 4254, section 6.10, and what it means here.
-type signal struct {
+// namedSignal is a name of RFC 4254, section 6.10, and what it means here.
+type namedSignal struct {
 	name string
 	sig  syscall.Signal
 }
 
-var signals = []signal{
+var signals = []namedSignal{
 	{"ABRT", syscall.SIGABRT}, {"ALRM", syscall.SIGALRM}, {"FPE", syscall.SIGFPE}, {"HUP", syscall.SIGHUP},
 	{"ILL", syscall.SIGILL}, {"INT", syscall.SIGINT}, {"KILL", syscall.SIGKILL}, {"PIPE", syscall.SIGPIPE},
 	{"QUIT", syscall.SIGQUIT}, {"SEGV", syscall.SIGSEGV}, {"TERM", syscall.SIGTERM},
@@ -28,7 +28,7 @@ func signalNamed(name string) syscall.Signal {
 }
 
 func signalName(sig syscall.Signal) string {
-	i := slices.IndexFunc(signals, func(s signal) bool { return s.sig == sig })
+	i := slices.IndexFunc(signals, func(s namedSignal) bool { return s.sig == sig })
 	if i < 0 {
 		return "other@demo.invalid"
 	}
