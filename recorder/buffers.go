@@ -7,7 +7,7 @@ import "sync"
 const (
 	smallLines = 1 << 10
 	bigLines   = 64 << 10
-	hugeLines  = 1 << 20
+	hugeLines  = 2 << 20
 )
 
 var lineBuffers = sync.Pool{New: func() any {
