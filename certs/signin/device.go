@@ -161,8 +161,8 @@ func (d *Device) Wait(ctx context.Context) (policy.User, error) {
 	ctx, stop := context.WithDeadlineCause(ctx, f.deadline, errExpired)
 	defer stop()
 	answer, err := f.poll(ctx)
-	if e := ended(ctx); err != nil && e != nil && outer.Err() == nil {
-		return policy.User{}, fail(Expired, "%w", e.Err)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return policy.User{}, fail(Expired, "%w", context.Cause(ctx))
 	}
 	if err != nil {
 		return policy.User{}, explain(ctx, "polling", err)

@@ -156,6 +156,24 @@ func TestDeviceExpiresHere(t *testing.T) {
 	}
 }
 
+// TestDeviceExpiresForTheCaller has a caller whose own limit comes first.
+func TestDeviceExpiresForTheCaller(t *testing.T) {
+	h := newHostile(t)
+	h.replies = []func(http.ResponseWriter){oauthErr(400, "authorization_pending")}
+	p := h.provider()
+	d, err := p.StartDevice(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.wait = sleep
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = d.Wait(ctx)
+	wantKind(t, err, Expired)
+	_, err = p.StartDevice(ctx)
+	wantKind(t, err, Unreachable)
+}
+
 func TestDeviceCancelled(t *testing.T) {
 	h := newHostile(t)
 	hang := make(chan struct{})

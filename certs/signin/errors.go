@@ -39,7 +39,7 @@ func (e *Error) Error() string {
 	case Denied:
 		return "The sign-in was denied at the identity provider."
 	case Expired:
-		return "The sign-in was not approved in time; connect again for a new code."
+		return "The sign-in was not approved in time; start again for a new code."
 	case ClientRejected:
 		return "The identity provider does not accept this bastion's client registration; tell your administrator."
 	case NoDeviceFlow:
@@ -66,10 +66,14 @@ func badToken(claim, format string, args ...any) *Error {
 	return &Error{Kind: BadToken, Claim: claim, Err: fmt.Errorf(format, args...)}
 }
 
-// ended is the failure that ctx stands for, or nil while ctx goes on.
+// ended is the failure that ctx stands for, or nil while ctx goes on. A caller
+// whose time has run out was waiting for the issuer.
 func ended(ctx context.Context) *Error {
-	if ctx.Err() == nil {
+	switch err := ctx.Err(); {
+	case err == nil:
 		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Kind: Unreachable, Err: context.Cause(ctx)}
 	}
 	return &Error{Kind: Cancelled, Err: context.Cause(ctx)}
 }

@@ -92,14 +92,21 @@ type hostile struct {
 	found    int                                          // discoveries
 }
 
+// slowKey is made once: all issuers may share it.
+var slowKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
 func newHostile(t *testing.T) *hostile {
 	t.Helper()
 	h := &hostile{t: t}
 	_, h.ed, _ = ed25519.GenerateKey(rand.Reader)
 	var err error
-	if h.rsa, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
-		t.Fatal(err)
-	}
+	h.rsa = slowKey()
 	if h.ec, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		t.Fatal(err)
 	}
