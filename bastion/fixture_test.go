@@ -195,7 +195,12 @@ func (f *front) stock(key ssh.Signer, raw []byte) *stock {
 
 func (s *stock) write(name, content string) string {
 	path := filepath.Join(s.dir, name)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+	f, err := os.CreateTemp(s.dir, name) // clients that run may be reading it
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = f.WriteString(content)
+	if err := errors.Join(err, f.Close(), os.Rename(f.Name(), path)); err != nil {
 		s.t.Fatal(err)
 	}
 	return path

@@ -36,6 +36,7 @@ func TestJumpWithStockClient(t *testing.T) {
 	if got := c.run("", "-J", "bastion", "root@db1", "both"); got.out != "to stdout\n" || got.err != "to stderr\n" || got.code != 7 {
 		t.Error(got)
 	}
+	f.waitEntries(policy.EntrySessionEnd, 1)
 	if got := c.run("typed\n", "-tt", "-J", "bastion", "app@db1"); !strings.Contains(got.out, "welcome app pty=true") || !strings.Contains(got.out, `got "typed"`) {
 		t.Error(got)
 	}

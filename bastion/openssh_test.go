@@ -38,6 +38,7 @@ func startReal(t *testing.T) *real {
 	w.bind(key.PublicKey(), alice)
 	host := sshtest.StartOpenSSH(t, sshtest.Options{
 		UserCAs: []ssh.PublicKey{ca.PublicKey()}, AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}, AcceptEnv: []string{"LANG", "LC_*"},
+		Config: []string{"SetEnv HOME=" + t.TempDir()}, // the account's own start-up files are none of our business
 	})
 	w.targets = []policy.Target{{Name: "db1", Address: host.Addr, Logins: []policy.Login{policy.Login(host.Login)}, HostKeys: []string{sshtest.AuthorizedKey(host.HostKey)}}}
 	dialer := &upstream.Dialer{Signer: func(_ context.Context, r upstream.Request) (ssh.Signer, error) {

@@ -42,6 +42,9 @@ func TestT10ExecOnTarget(t *testing.T) {
 			t.Errorf("entry %d: %+v", i, e)
 		}
 	}
+	if ends[0].Detail["exit_status"] == "0" { // the entry comes after the exit
+		ends[0], ends[1] = ends[1], ends[0]
+	}
 	if ends[0].Detail["exit_status"] != "7" || ends[0].Detail["state"] != "complete" {
 		t.Errorf("%+v", ends[0])
 	}
@@ -69,6 +72,7 @@ func TestShellAndSFTPOnTarget(t *testing.T) {
 	if !strings.Contains(got.out, "welcome root pty=true xterm-256color 120x40") || !strings.Contains(got.out, `got "typed"`) {
 		t.Error(got)
 	}
+	f.waitEntries(policy.EntrySessionEnd, 1)
 	s, err := c.NewSession()
 	if err != nil {
 		t.Fatal(err)
