@@ -240,3 +240,40 @@ func browse(t *testing.T, to, login string) string {
 	}
 	return back.Query().Get("code")
 }
+
+func TestPagesAreFormsAndEscape(t *testing.T) {
+	t.Parallel()
+	i := startIssuer(t, client{})
+	for path, wants := range map[string][]string{
+		"/device?user_code=ABCD-EFGH":       {`value="ABCD-EFGH"`, `name="user_code"`, `name="login"`, `name="action"`, `value="deny"`, `value="carol"`, "(engineers, on-call)"},
+		"/device?user_code=%22%3E%3Cscript": {`value="&#34;&gt;&lt;script"`},
+		"/login?id=%22%3E":                  {`name="id" value="&#34;&gt;"`, `name="login"`},
+	} {
+		resp, err := http.Get(i.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		for _, want := range wants {
+			if !strings.Contains(string(body), want) {
+				t.Errorf("%s: no %s in\n%s", path, want, body)
+			}
+		}
+		if csp := resp.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") {
+			t.Errorf("%s: policy %q", path, csp)
+		}
+	}
+	for path, form := range map[string]url.Values{
+		"/device": {"user_code": {"ZZZZ-ZZZZ"}, "login": {"alice"}},
+		"/login":  {"id": {"guess"}, "login": {"alice"}},
+	} {
+		if code, _ := post(t, i.url+path, form); code != http.StatusBadRequest {
+			t.Errorf("%s with a guess: %d", path, code)
+		}
+		form.Set("login", "mallory")
+		if code, _ := post(t, i.url+path, form); code != http.StatusBadRequest {
+			t.Errorf("%s as nobody: %d", path, code)
+		}
+	}
+}
