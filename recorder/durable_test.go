@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 // disk is a Sync that can be held up, fail, and tell what is durable.
 type disk struct {
 	gate    chan struct{} // nil: open
+	opened  sync.Once
 	entered chan struct{} // gets a token for each Sync that reaches the gate
 	fail    atomic.Pointer[error]
 	persist bool // a Sync that fails has done its work
@@ -25,6 +27,13 @@ type disk struct {
 
 func newDisk() *disk {
 	return &disk{gate: make(chan struct{}), entered: make(chan struct{}, 1000)}
+}
+
+// open lets every Sync pass from now on.
+func (d *disk) open() {
+	if d.gate != nil {
+		d.opened.Do(func() { close(d.gate) })
+	}
 }
 
 func (d *disk) sync(f *os.File) error {
@@ -58,6 +67,7 @@ func slowed(t *testing.T, o Options, d *disk) *Recording {
 	}
 	rec := open(t, newRecorder(t, o), shell())
 	hook.Store(d)
+	t.Cleanup(d.open) // before the recording is closed
 	return rec
 }
 
@@ -89,7 +99,7 @@ func TestNothingIsReleasedBeforeItIsDurable(t *testing.T) {
 			<-d.entered
 		}
 	}
-	close(d.gate)
+	d.open()
 }
 
 // TestReleasedBytesAreDurable looks at each byte that is given out: it, and all
@@ -143,7 +153,7 @@ func TestGroupCommit(t *testing.T) {
 	for range 1000 {
 		check(t, rec.Output(policy.StreamOutput, []byte("x")))
 	}
-	close(d.gate)
+	d.open()
 	until(t, "all output", func() bool { return len(k.bytes()) == 1001 })
 	if n := d.syncs.Load(); n > 3 {
 		t.Errorf("%d syncs for 1 and 1000 pieces of output", n)
@@ -182,9 +192,7 @@ func TestBackpressure(t *testing.T) {
 			if grown := heap() - before; grown > 8*most {
 				t.Errorf("the heap grew by %d bytes", grown)
 			}
-			if d.gate != nil {
-				close(d.gate)
-			}
+			d.open()
 			for got := 0; got < 100_000; {
 				p, err := rec.Next(policy.StreamOutput)
 				check(t, err)
