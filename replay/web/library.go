@@ -54,6 +54,9 @@ func parseView(r *http.Request) (replay.View, bool) {
 // libraryFailed answers for an error of the library. Absent and forbidden
 // recordings look alike.
 func (s *server) libraryFailed(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, replay.ErrForbidden) || errors.Is(err, replay.ErrNotFound) {
+		s.refused(r)
+	}
 	switch {
 	case errors.Is(err, replay.ErrForbidden):
 		s.fail(w, r, http.StatusForbidden, "You may watch this recording, but not its raw view.")
@@ -63,6 +66,15 @@ func (s *server) libraryFailed(w http.ResponseWriter, r *http.Request, err error
 		// The client has gone; nobody reads an answer.
 	default:
 		s.internal(w, r, err)
+	}
+}
+
+// refused logs that somebody asked for a recording that is absent or not
+// theirs to see. Whoever guesses at others' recordings shows up here.
+func (s *server) refused(r *http.Request) {
+	if who := current(r); who != nil {
+		s.Log.Warn("recording refused", "user", who.User.Principal(), "name", who.User.String(),
+			"recording", clip(40, r.PathValue("id")), "path", clip(200, r.URL.Path), "source", source(r))
 	}
 }
 

@@ -169,7 +169,6 @@ func TestViewsAreOnAccount(t *testing.T) {
 		{owner, "/sessions/%s/export?format=v3", ada},
 		{owner, "/api/v1/sessions/%s/cast?view=raw", ada},
 		{owner, "/sessions/%s?view=raw", ada},
-		{other, "/api/v1/sessions/%s/cast", bob},
 	} {
 		w.account()
 		path := fmt.Sprintf(tt.path, id)
@@ -180,6 +179,16 @@ func TestViewsAreOnAccount(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%s as %s (%d) left no entry", path, tt.user, resp.StatusCode)
+		}
+	}
+	// Who asks for others' recordings, or guesses at them, is in the log.
+	for _, form := range []string{"/sessions/%s", "/sessions/%s/export?format=v3", "/api/v1/sessions/%s", "/api/v1/sessions/%s/cast"} {
+		w.logged()
+		path := fmt.Sprintf(form, id)
+		other.get(path)
+		if line := w.logged(); !strings.Contains(line, "recording refused") || !strings.Contains(line, "user="+string(bob.Principal())) ||
+			!strings.Contains(line, string(id)) {
+			t.Errorf("%s as %s logs %q", path, bob, line)
 		}
 	}
 }

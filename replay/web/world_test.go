@@ -1,12 +1,14 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -114,6 +116,7 @@ type world struct {
 	recorder *recorder.Recorder
 
 	mu      sync.Mutex
+	log     bytes.Buffer
 	late    time.Duration // added to the recorder's clock
 	pace    time.Duration // added to it with every output
 	entries []policy.Entry
@@ -149,6 +152,7 @@ func newWorld(t *testing.T) *world {
 	h, err := web.New(web.Config{
 		Library: w.library, SignIn: w.idp, BaseURL: w.base, Allow: w.allow, Still: w.still,
 		WellKnown: map[string]string{"client_ca": "ssh-ed25519 AAAA"},
+		Log:       slog.New(slog.NewTextHandler(w, nil)),
 		Ready:     func(context.Context) error { w.mu.Lock(); defer w.mu.Unlock(); return w.ready },
 	})
 	if err != nil {
@@ -178,6 +182,21 @@ func (w *world) audit(_ context.Context, e policy.Entry) error {
 	defer w.mu.Unlock()
 	w.entries = append(w.entries, e)
 	return nil
+}
+
+// Write takes what the server logs.
+func (w *world) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(p)
+}
+
+// logged returns and forgets what the server logged.
+func (w *world) logged() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer w.log.Reset()
+	return w.log.String()
 }
 
 // account returns and forgets what was accounted for.
