@@ -61,7 +61,7 @@ happened there.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
 	root.AddCommand(serveCommand(), configCommand(), policyCommand(), caCommand(),
-		loginCommand(), logoutCommand(), statusCommand(), certCommand(), sshConfigCommand(), versionCommand())
+		loginCommand(), logoutCommand(), statusCommand(), sshConfigCommand(), versionCommand())
 	root.AddCommand(readingCommands()...)
 	return root
 }

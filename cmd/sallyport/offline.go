@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,7 +13,6 @@ import (
 
 	"sallyport/certs"
 	"sallyport/policy"
-	"sallyport/recorder/catalog"
 )
 
 func configCommand() *cobra.Command {
@@ -72,18 +70,17 @@ func explainCommand() *cobra.Command {
 		Short: "Say what the policy decides, and which policy decided it",
 		Long: `Say what the policy decides for a request, and which policy decided it.
 
-USER is a subject, an e-mail address or a name of somebody who has signed in
-before; their groups are then known. For anybody else USER is the subject, and
---issuer and --group say the rest. Exit code 1 means denied.`,
+USER is the subject as the issuer names it; --issuer and --group say the rest.
+Exit code 1 means denied.`,
 		Example: "  sallyport policy explain -c sallyport.yaml --user alice --action shell --target db1 --login root",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return explain(cmd, o) },
 	}
 	addConfigFlag(cmd, &o.config)
 	f := cmd.Flags()
-	f.StringVar(&o.user, "user", "", "`USER` who asks")
+	f.StringVar(&o.user, "user", "", "subject of the `USER` who asks")
 	f.StringVar(&o.issuer, "issuer", "", "issuer of USER (default: the configured one)")
-	f.StringSliceVar(&o.groups, "group", nil, "`GROUP` of USER, may be repeated (default: those of the last sign-in)")
+	f.StringSliceVar(&o.groups, "group", nil, "`GROUP` of USER, may be repeated")
 	f.StringVar(&o.action, "action", "shell", "`ACTION`: signIn, shell, exec, sftp, replay, replayRaw, …")
 	f.StringVar(&o.target, "target", "", "target `NAME`")
 	f.StringVar(&o.login, "login", "", "`LOGIN` on the target")
@@ -102,7 +99,7 @@ func explain(cmd *cobra.Command, o explainOptions) error {
 	if err != nil {
 		return err
 	}
-	req, err := o.request(cmd.Context(), cfg)
+	req, err := o.request(cfg)
 	if err != nil {
 		return err
 	}
@@ -114,7 +111,7 @@ func explain(cmd *cobra.Command, o explainOptions) error {
 	return nil
 }
 
-func (o explainOptions) request(ctx context.Context, cfg *Config) (policy.Request, error) {
+func (o explainOptions) request(cfg *Config) (policy.Request, error) {
 	req := policy.Request{Action: policy.Action(o.action), Login: policy.Login(o.login)}
 	if !policy.KnownAction(req.Action) {
 		return req, &usageError{fmt.Sprintf("unknown action %q; known: %s", o.action, policy.ActionNames())}
@@ -123,14 +120,8 @@ func (o explainOptions) request(ctx context.Context, cfg *Config) (policy.Reques
 		o.issuer = cfg.OIDC.Issuer
 	}
 	req.User = policy.User{Issuer: o.issuer, Subject: o.user, Groups: o.groups}
-	if known, ok := knownUser(ctx, cfg, o.user); ok && o.groups == nil {
-		req.User = known
-	}
 	if o.owner != "" {
 		req.Owner = policy.User{Issuer: o.issuer, Subject: o.owner}
-		if known, ok := knownUser(ctx, cfg, o.owner); ok {
-			req.Owner = known
-		}
 	}
 	if o.target != "" {
 		set, err := targetsOf(cfg)
@@ -151,21 +142,6 @@ func (o explainOptions) request(ctx context.Context, cfg *Config) (policy.Reques
 		req.Source = addr
 	}
 	return req, nil
-}
-
-// knownUser looks for somebody who has signed in, where there is a catalog.
-func knownUser(ctx context.Context, cfg *Config, name string) (policy.User, bool) {
-	path := dataDir(cfg.Data).catalog()
-	if _, err := os.Stat(path); err != nil {
-		return policy.User{}, false
-	}
-	c, err := catalog.Open(ctx, path)
-	if err != nil {
-		return policy.User{}, false
-	}
-	defer c.Close()
-	u, err := c.FindUser(ctx, name)
-	return u, err == nil
 }
 
 // targetsOf builds the targets without needing the CAs to exist.
@@ -272,4 +248,12 @@ func caSignHostCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&lifetime, "lifetime", 365*24*time.Hour, "how long the certificate is valid")
 	_ = cmd.MarkFlagRequired("name")
 	return cmd
+}
+
+// mustExist says plainly that a directory holds no bastion's data.
+func mustExist(file string) error {
+	if _, err := os.Stat(file); err != nil {
+		return fmt.Errorf("%s: %s; is this the data directory of a bastion?", file, fileErrorText(err))
+	}
+	return nil
 }

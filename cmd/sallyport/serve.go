@@ -8,18 +8,24 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/bastion"
+	"sallyport/bastion/proxy"
 	"sallyport/bastion/upstream"
 	"sallyport/certs"
 	"sallyport/policy"
+	"sallyport/recorder"
+	"sallyport/recorder/catalog"
 	"sallyport/replay/web"
 )
 
@@ -85,7 +91,7 @@ func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger) (err
 	if err := n.audit(ctx, policy.Entry{Kind: policy.EntryNodeStart, Detail: map[string]string{"version": version}}); err != nil {
 		return err
 	}
-	front, err := n.newBastion(ctx)
+	front, err := n.newBastion()
 	if err != nil {
 		return err
 	}
@@ -118,7 +124,7 @@ func (n *node) onHangup(ctx context.Context, file string) error {
 	}
 }
 
-func (n *node) newBastion(ctx context.Context) (*bastion.Server, error) {
+func (n *node) newBastion() (*bastion.Server, error) {
 	dialer := &upstream.Dialer{Timeout: dialTimeout, Log: n.log, Signer: n.upstreamSigner}
 	return bastion.New(bastion.Config{
 		HostKeys: func(ctx context.Context) ([]ssh.Signer, error) {
