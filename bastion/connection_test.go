@@ -154,6 +154,46 @@ func TestUpstreamIsShared(t *testing.T) {
 	f.stop()
 }
 
+// A target that answers nothing when a session is opened on it does not keep
+// its user waiting: neither when its connection ends meanwhile, nor otherwise.
+func TestTargetThatOpensNoSession(t *testing.T) {
+	for name, ended := range map[string]bool{"connection ends": true, "connection stays": false} {
+		t.Run(name, func(t *testing.T) {
+			var made []*muteUpstream
+			_, c := aliceAt(t, newFakeWorld(t), "root@db1", func(cfg *Config) {
+				cfg.Limits.Setup = 500 * time.Millisecond
+				cfg.Connect = func(context.Context, ConnectRequest) (Upstream, error) {
+					u := &muteUpstream{ended: make(chan struct{})}
+					if made = append(made, u); ended {
+						time.AfterFunc(50*time.Millisecond, func() { u.Close() })
+					}
+					return u, nil
+				}
+			})
+			begun := time.Now()
+			if got := run(t, c, "true", nil); got.code != 1 || !strings.Contains(got.err, "db1 cannot be reached") {
+				t.Error(got)
+			}
+			if d := time.Since(begun); d > 3*time.Second || ended && d > 400*time.Millisecond {
+				t.Errorf("that took %v", d)
+			}
+		})
+	}
+}
+
+// muteUpstream opens no session and never says so.
+type muteUpstream struct {
+	ended chan struct{}
+	once  sync.Once
+}
+
+func (u *muteUpstream) OpenSession(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, error) {
+	<-ctx.Done()
+	return nil, nil, context.Cause(ctx)
+}
+func (u *muteUpstream) Wait() error  { <-u.ended; return nil }
+func (u *muteUpstream) Close() error { u.once.Do(func() { close(u.ended) }); return nil }
+
 // A client that goes away while its target is reached stops the attempt.
 func TestClientLeavesWhileConnecting(t *testing.T) {
 	reached := make(chan error, 1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -32,7 +33,14 @@ type shared struct {
 	dead  chan struct{} // closed when up has ended
 }
 
-var errUpstreamsClosed = errors.New("the connection has ended")
+// deadTime is how long after a failed session its connection may take to be
+// known as ended.
+const deadTime = 100 * time.Millisecond
+
+var (
+	errUpstreamsClosed = errors.New("the connection has ended")
+	errUpstreamEnded   = errors.New("the connection to the target has ended")
+)
 
 // session opens a session on the target. It waits no longer than ctx, while
 // the connection itself is made for all sessions of this client.
@@ -42,16 +50,33 @@ func (u *upstreams) session(ctx context.Context, t policy.Target, login policy.L
 		if err != nil {
 			return nil, nil, err
 		}
-		ch, reqs, err := sh.up.OpenSession(ctx)
+		ch, reqs, err := sh.session(ctx, u.c.s.limits.Setup)
 		if err == nil {
 			return ch, reqs, nil
 		}
 		// A shared connection may have just ended; a new one may not.
-		if fresh || attempt > 0 || !isDone(sh.dead) {
+		if fresh || attempt > 0 || !waitFor(func() { <-sh.dead }, deadTime) {
 			return nil, nil, err
 		}
 		u.forget(upstreamKey{t.Name, login}, sh)
 	}
+}
+
+// session opens a session within d, or as long as the upstream lives: a channel
+// that is opened while the connection ends may never be answered.
+func (sh *shared) session(ctx context.Context, d time.Duration) (ssh.Channel, <-chan *ssh.Request, error) {
+	ctx, stop := context.WithTimeout(ctx, d)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // ends with this call
+		select {
+		case <-sh.dead:
+			cancel(errUpstreamEnded)
+		case <-ctx.Done():
+		}
+	}()
+	return sh.up.OpenSession(ctx)
 }
 
 // get returns the upstream, connecting if there is none. fresh says that this
