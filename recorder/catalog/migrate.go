@@ -41,6 +41,12 @@ func migrateOne(ctx context.Context, db *sql.DB, name, versions string) error {
 	if err != nil {
 		return err
 	}
+	// Another process may be doing the same. Whoever comes second waits, or
+	// fails and then finds that the version is right.
+	return retry(ctx, func() error { return upgrade(ctx, p) })
+}
+
+func upgrade(ctx context.Context, p *goose.Provider) error {
 	current, newest, err := p.GetVersions(ctx)
 	if err != nil {
 		return err
@@ -51,15 +57,11 @@ func migrateOne(ctx context.Context, db *sql.DB, name, versions string) error {
 	if current == newest {
 		return nil
 	}
-	// Another process may be doing the same. Whoever comes second finds the
-	// tables made, and the version says so.
-	return retry(ctx, func() error {
-		if _, err := p.Up(ctx); err != nil {
-			if now, _, e := p.GetVersions(ctx); e == nil && now == newest {
-				return nil
-			}
-			return err
+	if _, err := p.Up(ctx); err != nil {
+		if now, _, e := p.GetVersions(ctx); e == nil && now == newest {
+			return nil
 		}
-		return nil
-	})
+		return err
+	}
+	return nil
 }
