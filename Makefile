@@ -28,7 +28,7 @@ setup: ## Debian packages that the tests drive
 	./testdata/setup.sh
 
 test: setup build ## everything
-	SALLYPORT_TEST_REQUIRE=1 $(GO) test -race -timeout 20m ./...
+	SALLYPORT_TEST_REQUIRE=1 $(GO) test -race -p 1 -timeout 20m ./...
 	$(BIN)/demo --once
 
 unit:

@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"bastion/console":  {"policy", "recorder/catalog", "replay", "replay/term", "certs", "policy/grant", "certs/stale"},
 	"replay":           {"policy", "recorder", "recorder/*"},
 	"replay/term":      {"recorder/cast", "recorder/screen"},
-	"replay/web":       {"replay", "policy", "recorder/catalog"}, // catalog.Filter is what List takes
+	"replay/web":       {"replay", "policy", "recorder/cast", "recorder/catalog"}, // what List takes and Next returns
 	"cmd/sallyport":    {"*"},
 	"cmd/demo":         {},
 }
