@@ -22,7 +22,10 @@ import (
 )
 
 // stock runs the OpenSSH client with one ssh_config.
-type stock struct{ config string }
+type stock struct {
+	config string
+	pace   time.Duration // between two keys typed
+}
 
 // prompt is what the bastion showed to somebody who has to sign in.
 type prompt struct {
@@ -134,8 +137,9 @@ func (s stock) keep(line string) error {
 // terminal is the stock client on a terminal, and somebody who types.
 type terminal struct {
 	*expect
-	cmd *exec.Cmd
-	tty *os.File
+	cmd  *exec.Cmd
+	tty  *os.File
+	pace time.Duration
 }
 
 // open starts "ssh args" on a terminal of 100 by 28.
@@ -146,10 +150,10 @@ func (s stock) open(ctx context.Context, args ...string) (*terminal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &terminal{newExpect(tty), cmd, tty}, nil
+	return &terminal{newExpect(tty), cmd, tty, s.pace}, nil
 }
 
-// typeLine types at the speed of a person in a hurry.
+// typeLine types, and presses Enter.
 func (t *terminal) typeLine(ctx context.Context, line string) error {
 	for _, r := range line + "\r" {
 		if _, err := t.tty.WriteString(string(r)); err != nil {
@@ -158,7 +162,7 @@ func (t *terminal) typeLine(ctx context.Context, line string) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(t.pace):
 		}
 	}
 	return nil

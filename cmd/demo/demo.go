@@ -219,17 +219,18 @@ func (d *demo) stop() error {
 
 // explain says what to paste next.
 func (d *demo) explain() {
-	config := d.path("ssh_config")
-	fmt.Fprintf(d.out, `Sallyport runs; all its files are in %s. Ctrl-C stops it and leaves them.
+	ssh := "ssh -F " + d.path("ssh_config")
+	fmt.Fprintf(d.out, `Sallyport runs; all its files are in %[1]s. Ctrl-C stops it and leaves them.
 
-Sign in: open the URL it shows, approve as alice, bob, carol or dave
-  ssh -F %[2]s %s
+Sign in: open the URL that it shows, approve as alice, bob, carol or dave
+  %[2]s %[3]s
 Fetch a certificate for the key, then log in to the demo host
-  ssh -F %[2]s %[3]s cert > %s
-  ssh -F %[2]s -J %[3]s %s@%s
-See the recordings that you may see
-  ssh -F %[2]s %[3]s ls
-Replay them in a browser, alice her own, carol all of them
-  %s
-`, d.dir, config, bastionName, d.path("id_ed25519-cert.pub"), hostLogin, hostName, d.webURL)
+  %[2]s %[3]s cert > %[1]s/id_ed25519-cert.pub
+  %[2]s -J %[3]s %[4]s@%[5]s
+List the recordings that you may see, and play one
+  %[2]s %[3]s ls
+  %[2]s -t %[3]s play ID
+Replay them in a browser: alice sees her own, carol sees all of them
+  %[6]s
+`, d.dir, ssh, bastionName, hostLogin, hostName, d.webURL)
 }

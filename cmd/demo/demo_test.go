@@ -161,3 +161,23 @@ func TestMisuse(t *testing.T) {
 		}
 	}
 }
+
+func TestExplanationFits(t *testing.T) {
+	var out strings.Builder
+	d := &demo{out: &out, webURL: "http://127.0.0.1:8080"}
+	d.dir = "/srv/d"
+	d.explain()
+	if n := strings.Count(out.String(), "\n"); n > 15 || strings.Contains(out.String(), "%!") {
+		t.Errorf("%d lines:\n%s", n, out.String())
+	}
+	for _, want := range []string{
+		"\n  ssh -F /srv/d/ssh_config demo-bastion\n",
+		"\n  ssh -F /srv/d/ssh_config demo-bastion cert > /srv/d/id_ed25519-cert.pub\n",
+		"\n  ssh -F /srv/d/ssh_config -J demo-bastion demo@demo-host\n",
+		"\n  http://127.0.0.1:8080\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}

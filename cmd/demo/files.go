@@ -132,7 +132,7 @@ permit (
   principal in Group::"engineers",
   action in [Action::"shell", Action::"exec", Action::"sftp"],
   resource == Target::"demo-host"
-) when { context.login == "demo" };
+) when { context has login && context.login == "demo" };
 
 // Everybody sees their own recordings, with secrets masked.
 @id("own-recordings")
@@ -184,6 +184,7 @@ Host %[4]s %[4]s.%[5]s
   ProxyJump %[1]s
 Host *
   IdentityFile %[7]s
+  CertificateFile %[7]s-cert.pub
   IdentitiesOnly yes
   IdentityAgent none
   UserKnownHostsFile %[8]s

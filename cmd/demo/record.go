@@ -21,7 +21,7 @@ func (d *demo) record(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := stock{config}
+	s := stock{config, 25 * time.Millisecond} // as a person in a hurry
 	os.Remove(s.certFile())
 	if _, err := s.certificate(ctx, "alice"); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (t *terminal) act(ctx context.Context, status int) error {
 		if err := t.wait(ctx, c.want); err != nil {
 			return err
 		}
-		time.Sleep(250 * time.Millisecond) // to read it
+		time.Sleep(10 * t.pace) // to read it
 	}
 	return t.typeLine(ctx, fmt.Sprintf("exit %d", status))
 }

@@ -31,7 +31,7 @@ func (d *demo) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := &once{demo: d, client: stock{config}}
+	o := &once{demo: d, client: stock{config, 2 * time.Millisecond}}
 	for _, s := range []step{
 		{"sign in with the stock client", o.signIn},
 		{"look at the certificate", o.certificate},
