@@ -119,3 +119,7 @@ func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
+
+// HostKeyMismatch reports whether the target showed another host key than the
+// registered one: somebody should hear of that.
+func (e *Error) HostKeyMismatch() bool { return e.Kind == HostKeyMismatch }

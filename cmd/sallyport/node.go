@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"sallyport/certs"
 	"sallyport/certs/signin"
@@ -31,6 +32,7 @@ func (d dataDir) cas() string        { return filepath.Join(string(d), "ca") }
 func (d dataDir) hostKey() string    { return filepath.Join(string(d), "host_key") }
 func (d dataDir) recordings() string { return filepath.Join(string(d), "recordings") }
 func (d dataDir) catalog() string    { return filepath.Join(string(d), "catalog.sqlite") }
+func (d dataDir) lock() string       { return filepath.Join(string(d), "lock") }
 func (d dataDir) ledger() string     { return filepath.Join(string(d), "ledger.jsonl") }
 
 // node is one running bastion: everything that its listeners share.
@@ -47,6 +49,7 @@ type node struct {
 	idp      *signin.Provider
 	library  *replay.Library
 	targets  atomic.Pointer[targetSet]
+	lock     *os.File // held while the node runs
 	hosts    hostCerts
 }
 
@@ -78,6 +81,9 @@ func (n *node) Close() error {
 	if n.catalog != nil {
 		err = errors.Join(err, n.catalog.Close())
 	}
+	if n.lock != nil {
+		err = errors.Join(err, n.lock.Close())
+	}
 	return err
 }
 
@@ -87,11 +93,28 @@ func (n *node) openKeys(context.Context) error {
 		return err
 	}
 	var err error
+	if n.lock, err = lockData(data.lock()); err != nil {
+		return err
+	}
 	if n.cas, err = certs.LoadOrCreate(data.cas()); err != nil {
 		return err
 	}
 	n.hostKey, err = certs.LoadOrCreateHostKey(data.hostKey())
 	return err
+}
+
+// lockData keeps a second node off the same data: it would seal the live
+// recordings of the first as interrupted.
+func lockData(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another bastion runs on %s already", filepath.Dir(path))
+	}
+	return f, nil
 }
 
 func (n *node) openPolicy(context.Context) error {

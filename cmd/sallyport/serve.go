@@ -218,7 +218,10 @@ func listenWeb(cfg WebConfig) (net.Listener, error) {
 
 func (n *node) serveWeb(ctx context.Context, l net.Listener) error {
 	handler, err := web.New(web.Config{Library: n.library, SignIn: n.idp, BaseURL: n.cfg.Web.URL, WellKnown: n.wellKnown(),
-		Ready: n.ready, Log: n.log, Allow: n.allowWeb})
+		Ready: n.ready, Log: n.log, Allow: n.allowWeb,
+		Still: func(u policy.User, source netip.Addr) policy.Decision {
+			return n.decide(policy.Request{User: u, Action: policy.ActionSignIn, Source: source})
+		}})
 	if err != nil {
 		return err
 	}

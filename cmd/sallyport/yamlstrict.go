@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"sort"
@@ -262,10 +261,4 @@ func allowedFields(t reflect.Type) string {
 	}
 	sort.Strings(names)
 	return strings.Join(names, ", ")
-}
-
-// asConfigError finds the ConfigError in err's chain.
-func asConfigError(err error) (*ConfigError, bool) {
-	var ce *ConfigError
-	return ce, errors.As(err, &ce)
 }
