@@ -201,7 +201,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 // A client that reads nothing stops the target, with bounded memory between.
 func TestBackpressure(t *testing.T) {
-	rec := newMemoryRecording()
+	rec := newFakeRecording()
 	r := newRig(t, rec, nil)
 	sent := make(chan int, 1)
 	go func() {
@@ -285,6 +285,23 @@ func TestStartRefused(t *testing.T) {
 	}
 }
 
+// A target that grants no terminal goes on without one, and the user knows.
+func TestTerminalRefused(t *testing.T) {
+	r := newRig(t, nil, func(o *proxy.Options) {
+		o.Start = []proxy.Request{{Type: "pty-req", Payload: ptyPayload("xterm", 80, 24)}, {Type: "shell"}}
+	})
+	saw := r.see()
+	within(t, time.Second, "pty-req", r.targetReqs).Reply(false, nil)
+	r.grant(1)
+	io.WriteString(r.target, "output\n")
+	r.exit(0)
+	s := within(t, 2*time.Second, "end", saw)
+	if want := "\r\nsallyport: the target grants no terminal\r\n"; string(s.errs) != want || string(s.out) != "output\n" || len(s.requests) != 1 {
+		t.Errorf("saw %+v, want stderr %q", s, want)
+	}
+	r.wait()
+}
+
 // Input waits for the target's word: an sshd drops what comes before it.
 func TestInputWaitsForStart(t *testing.T) {
 	r := newRig(t, nil, withTerminal)
@@ -354,7 +371,7 @@ func TestGoroutinesOfAnIdleSession(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	before := runtime.NumGoroutine()
 	done := make(chan struct{})
-	rec := newMemoryRecording()
+	rec := newFakeRecording()
 	go func() {
 		proxy.Run(t.Context(), proxy.Options{Client: client, Target: target, Recording: rec})
 		close(done)

@@ -71,7 +71,7 @@ func TestOrderOfTheEnd(t *testing.T) {
 	defer close(clientReqs)
 	targetReqs <- &ssh.Request{Type: "exit-status", Payload: []byte{0, 0, 0, 9}}
 	close(targetReqs)
-	rec := newMemoryRecording()
+	rec := newFakeRecording()
 	rec.onClose = func() { w.add("recording closed") }
 	done := make(chan policy.End)
 	go func() {

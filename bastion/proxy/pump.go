@@ -21,7 +21,7 @@ const (
 var bigBuffers = sync.Pool{New: func() any { return new([bigBuffer]byte) }}
 
 // buffer is a read buffer that grows after a full read and shrinks as soon as
-// a read would have fitted the small one again.
+// a read would not have filled the small one.
 type buffer struct {
 	small []byte
 	big   *[bigBuffer]byte // nil while the small one does
@@ -39,7 +39,7 @@ func (b *buffer) adapt(n int) {
 	switch {
 	case b.big == nil && n == len(b.small):
 		b.big = bigBuffers.Get().(*[bigBuffer]byte)
-	case b.big != nil && n <= len(b.small):
+	case b.big != nil && n < len(b.small):
 		b.release()
 	}
 }

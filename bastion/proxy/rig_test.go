@@ -17,10 +17,10 @@ import (
 	"sallyport/policy"
 )
 
-// memoryRecording is a fake: it keeps a session in memory, is "durable" at
+// fakeRecording is a fake: it keeps a session in memory, is "durable" at
 // once, and fails where a test tells it to. The one with a disk is package
 // recorder's; sshd_test.go uses it.
-type memoryRecording struct {
+type fakeRecording struct {
 	failInputAfter  int // accept so many bytes of input and then none; negative: all
 	failOutputAfter int
 	failClose       error
@@ -43,8 +43,8 @@ type memoryRecording struct {
 	largestRead int
 }
 
-func newMemoryRecording() *memoryRecording {
-	r := &memoryRecording{
+func newFakeRecording() *fakeRecording {
+	r := &fakeRecording{
 		failInputAfter: -1, failOutputAfter: -1, maxPending: 1 << 20,
 		accepted: map[policy.Stream][]byte{}, taken: map[policy.Stream]int{}, closedOut: map[policy.Stream]bool{},
 		failed: make(chan struct{}),
@@ -55,13 +55,13 @@ func newMemoryRecording() *memoryRecording {
 
 var errDisk = errors.New("no space left on device")
 
-func (r *memoryRecording) do(what string) {
+func (r *fakeRecording) do(what string) {
 	if r.before != nil {
 		r.before(what)
 	}
 }
 
-func (r *memoryRecording) Output(s policy.Stream, p []byte) error {
+func (r *fakeRecording) Output(s policy.Stream, p []byte) error {
 	r.do("output")
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,14 +83,14 @@ func (r *memoryRecording) Output(s policy.Stream, p []byte) error {
 	return nil
 }
 
-func (r *memoryRecording) CloseOutput(s policy.Stream) {
+func (r *fakeRecording) CloseOutput(s policy.Stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closedOut[s] = true
 	r.cond.Broadcast()
 }
 
-func (r *memoryRecording) Next(s policy.Stream) ([]byte, error) {
+func (r *fakeRecording) Next(s policy.Stream) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
@@ -110,7 +110,7 @@ func (r *memoryRecording) Next(s policy.Stream) ([]byte, error) {
 	}
 }
 
-func (r *memoryRecording) Input(p []byte) error {
+func (r *fakeRecording) Input(p []byte) error {
 	r.do("input")
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,30 +128,30 @@ func (r *memoryRecording) Input(p []byte) error {
 	return nil
 }
 
-func (r *memoryRecording) Resize(cols, rows int) error {
+func (r *fakeRecording) Resize(cols, rows int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sizes = append(r.sizes, [2]int{cols, rows})
 	return r.failResize
 }
 
-func (r *memoryRecording) Marker(text string) error {
+func (r *fakeRecording) Marker(text string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.marks = append(r.marks, text)
 	return nil
 }
 
-func (r *memoryRecording) Failed() <-chan struct{} { return r.failed }
+func (r *fakeRecording) Failed() <-chan struct{} { return r.failed }
 
-func (r *memoryRecording) Err() error {
+func (r *fakeRecording) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
 }
 
 // fail makes the recording fail as an fsync error in the background would.
-func (r *memoryRecording) fail() {
+func (r *fakeRecording) fail() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err == nil {
@@ -161,7 +161,7 @@ func (r *memoryRecording) fail() {
 	}
 }
 
-func (r *memoryRecording) Close(end policy.End) (policy.Summary, error) {
+func (r *fakeRecording) Close(end policy.End) (policy.Summary, error) {
 	r.do("close")
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -179,7 +179,7 @@ func (r *memoryRecording) Close(end policy.End) (policy.Summary, error) {
 	}, r.err
 }
 
-func (r *memoryRecording) got(s policy.Stream) []byte {
+func (r *fakeRecording) got(s policy.Stream) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.accepted[s])
@@ -203,17 +203,17 @@ type rig struct {
 	targetConn ssh.Conn
 	target     ssh.Channel // the target's end
 	targetReqs <-chan *ssh.Request
-	rec        *memoryRecording
+	rec        *fakeRecording
 	cancel     context.CancelCauseFunc
 	done       chan result
 }
 
 // newRig starts Run. Edit may change the options; without Start in them the
 // session is granted at once.
-func newRig(t *testing.T, rec *memoryRecording, edit func(*proxy.Options)) *rig {
+func newRig(t *testing.T, rec *fakeRecording, edit func(*proxy.Options)) *rig {
 	t.Helper()
 	if rec == nil {
-		rec = newMemoryRecording()
+		rec = newFakeRecording()
 	}
 	r := &rig{t: t, rec: rec, done: make(chan result, 1)}
 	var o proxy.Options

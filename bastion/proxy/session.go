@@ -79,23 +79,26 @@ func (s *session) begin() {
 	s.toTarget.run()
 }
 
+// start sends the Start requests one after the other. A terminal that the
+// target does not grant ends nothing, as on a direct connection, but the user
+// is told: the client may have been promised one.
 func (s *session) start() error {
 	for i, r := range s.o.Start {
-		last := i == len(s.o.Start)-1
-		want := r.Reply != nil || last
-		ok, err := s.o.Target.Channel.SendRequest(r.Type, want, r.Payload)
+		last, terminal := i == len(s.o.Start)-1, r.Type == "pty-req"
+		ok, err := s.o.Target.Channel.SendRequest(r.Type, r.Reply != nil || last || terminal, r.Payload)
 		ok = ok && err == nil
-		if r.Type == "pty-req" && (ok || !want) {
-			s.tty.Store(true)
-		}
 		if r.Reply != nil {
 			r.Reply(ok)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("the target closed the session before it started: %w", err)
-		}
-		if last && !ok {
+		case last && !ok:
 			return fmt.Errorf("%w (%s)", errRefused, r.Type)
+		case terminal && ok:
+			s.tty.Store(true)
+		case terminal:
+			s.write(notice("the target grants no terminal", true))
 		}
 	}
 	return nil

@@ -91,9 +91,7 @@ func (s *session) abort(v verdict) (policy.Summary, policy.End, error) {
 		wait(s.delivered, drainTime)
 	}
 	end := s.end(v.reason)
-	if !v.silent {
-		end.Reason = v.reason
-	}
+	end.Reason = v.reason // an exit that came meanwhile is a consequence
 	summary, err := s.o.Recording.Close(end)
 	return summary, end, errors.Join(v.err, wrapClose(err))
 }
@@ -137,14 +135,19 @@ func (s *session) tell(reason string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.stderrMu.Lock()
-		defer s.stderrMu.Unlock()
-		if s.eofSent {
-			return // no data may follow
-		}
-		io.WriteString(s.o.Client.Channel.Stderr(), notice(reason, s.tty.Load()))
+		s.write(notice(reason, s.tty.Load()))
 	}()
 	wait(done, noticeTime)
+}
+
+// write hands the client a line of our own on stderr. It blocks for as long as
+// the client takes none.
+func (s *session) write(line string) {
+	s.stderrMu.Lock()
+	defer s.stderrMu.Unlock()
+	if !s.eofSent { // no data may follow an EOF
+		io.WriteString(s.o.Client.Channel.Stderr(), line)
+	}
 }
 
 // notice formats the one line that the user reads. In a terminal the cursor

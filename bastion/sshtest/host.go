@@ -151,11 +151,22 @@ func onTerminal(s gliderlabs.Session, cmd *exec.Cmd, size gliderlabs.Window, siz
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	var mu sync.Mutex // held while f is resized or closed
+	over := false
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		f.Close()
+	}()
 	defer relaySignals(s, cmd)()
 	go func() { // ends when the channel is closed
 		for w := range sizes {
-			pty.Setsize(f, winsize(w))
+			mu.Lock()
+			if !over {
+				pty.Setsize(f, winsize(w))
+			}
+			mu.Unlock()
 		}
 		cmd.Process.Signal(syscall.SIGHUP)
 	}()
