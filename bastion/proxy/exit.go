@@ -22,7 +22,7 @@ func (s *session) setExit(r *ssh.Request) {
 	e, err := parseExit(r.Type, r.Payload)
 	r.Reply(err == nil, nil)
 	if err != nil {
-		s.log.Warn("exit of the target not understood", "err", err, "session", s.o.Session)
+		s.log.Warn("exit of the target not understood", "err", err)
 		return
 	}
 	s.exitMu.Lock()

@@ -94,7 +94,7 @@ type Options struct {
 	// IdleTimeout when no byte and no request went either way for so long.
 	// Zero means no limit.
 	MaxSession, IdleTimeout time.Duration
-	Log                     *slog.Logger // nil: nothing is logged
+	Log                     *slog.Logger // carries the session; nil: nothing is logged
 }
 
 // Bounds of the teardown. Together they stay below the second within which a

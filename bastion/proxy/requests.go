@@ -71,7 +71,7 @@ func (s *session) fromTarget(r *ssh.Request) {
 }
 
 func (s *session) refuse(from string, r *ssh.Request) {
-	s.log.Info("channel request refused", "from", from, "type", clip(r.Type), "session", s.o.Session)
+	s.log.Info("channel request refused", "from", from, "type", clip(r.Type))
 	r.Reply(false, nil)
 }
 

@@ -196,7 +196,7 @@ type result struct {
 // rig is a user's client and a target, each on an SSH connection of its own
 // over loopback, with Run between them.
 type rig struct {
-	t          *testing.T
+	t          testing.TB
 	userConn   ssh.Conn
 	user       ssh.Channel         // the client's end
 	userReqs   <-chan *ssh.Request // what the client is asked or told
@@ -210,7 +210,7 @@ type rig struct {
 
 // newRig starts Run. Edit may change the options; without Start in them the
 // session is granted at once.
-func newRig(t *testing.T, rec *fakeRecording, edit func(*proxy.Options)) *rig {
+func newRig(t testing.TB, rec *fakeRecording, edit func(*proxy.Options)) *rig {
 	t.Helper()
 	if rec == nil {
 		rec = newFakeRecording()
@@ -360,7 +360,7 @@ func (r *rig) see() <-chan seen {
 }
 
 // within fails the test when c gives nothing in d.
-func within[T any](t *testing.T, d time.Duration, what string, c <-chan T) T {
+func within[T any](t testing.TB, d time.Duration, what string, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:

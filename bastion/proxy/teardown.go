@@ -24,45 +24,53 @@ func (s *session) finish(ctx context.Context) (policy.Summary, policy.End, error
 	s.ending.Store(true)
 	s.toTarget.close(replyTime)
 	s.toClient.close(replyTime)
+	s.closeTarget()
 	end := s.end("the target closed the session without an exit status")
 
-	s.closeTarget()
 	done := make(chan closed, 1)
 	go func() {
 		summary, err := s.o.Recording.Close(end)
 		done <- closed{summary, err}
 	}()
-	var c closed
 	select {
-	case c = <-done:
+	case c := <-done:
+		if c.err != nil {
+			end.Reason = s.recordingFailed(c.err).reason
+			s.dismiss(end.Reason)
+			return c.summary, end, wrapClose(c.err)
+		}
+		s.sayGoodbye(ctx)
+		return c.summary, end, nil
 	case <-ctx.Done():
 		// A disk that hangs must not keep the user waiting for ever.
-		s.tell(cause(ctx))
-		go s.o.Client.Channel.Close()
-		c = <-done
+		s.dismiss(cause(ctx))
+		c := <-done
 		return c.summary, end, wrapClose(c.err)
 	}
-	if c.err != nil {
-		v := s.recordingFailed(c.err)
-		end.Reason = v.reason
-		s.tell(v.reason)
-		go s.o.Client.Channel.Close()
-		return c.summary, end, wrapClose(c.err)
-	}
+}
 
-	gone := make(chan struct{})
+// sayGoodbye sends exit status, EOF and close. It waits for a client that is
+// slow to take them, not for one that has gone.
+func (s *session) sayGoodbye(ctx context.Context) {
+	sent := make(chan struct{})
 	go func() {
-		defer close(gone)
+		defer close(sent)
 		s.sendExit()
 		s.sendEOF()
 		s.o.Client.Channel.Close()
 	}()
 	select {
-	case <-gone:
+	case <-sent:
 	case <-s.clientGone:
 	case <-ctx.Done():
 	}
-	return c.summary, end, nil
+}
+
+// dismiss closes the client's channel after a last line and without an exit
+// status.
+func (s *session) dismiss(reason string) {
+	s.tell(reason)
+	go s.o.Client.Channel.Close()
 }
 
 // abort ends a session for a reason that is not the target's. Nothing in it
