@@ -73,7 +73,9 @@ func StartHost(t testing.TB, o Options) *Host {
 // Stop ends the host, its connections and the shells. The end of the test does
 // it too.
 func (h *Host) Stop() {
+	h.mu.Lock()
 	h.cancel()
+	h.mu.Unlock()
 	h.server.Close()
 	<-h.done
 	h.live.Wait()
@@ -128,7 +130,13 @@ func has(keys []ssh.PublicKey, key ssh.PublicKey) bool {
 
 // session runs one shell or command.
 func (h *Host) session(s gliderlabs.Session) {
+	h.mu.Lock() // so that no session begins once Stop waits
+	if h.ctx.Err() != nil {
+		h.mu.Unlock()
+		return
+	}
 	h.live.Add(1)
+	h.mu.Unlock()
 	defer h.live.Done()
 	cmd := exec.CommandContext(h.ctx, "/bin/sh", "-i")
 	if line := s.RawCommand(); line != "" {
