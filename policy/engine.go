@@ -2,8 +2,10 @@ package policy
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -46,7 +48,7 @@ type Engine struct {
 func Load(path string) (*Engine, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return nil, &SourceError{File: path, Msg: "the policy file cannot be read: " + fileError(err)}
 	}
 	if !st.Mode().IsRegular() || st.Size() > maxPolicyFile {
 		return nil, fmt.Errorf("%s: want a file of at most %d bytes", path, maxPolicyFile)
@@ -58,11 +60,20 @@ func Load(path string) (*Engine, error) {
 	return Parse(path, src)
 }
 
+// fileError drops the path, which the caller names.
+func fileError(err error) string {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
 // Parse reads policies in Cedar's syntax and checks them against the schema.
 func Parse(name string, src []byte) (*Engine, error) {
 	list, err := cedar.NewPolicyListFromBytes(name, src)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", name, oneLine(err))
+		return nil, syntaxError(name, err)
 	}
 	v, err := validator()
 	if err != nil {
@@ -72,23 +83,30 @@ func Parse(name string, src []byte) (*Engine, error) {
 	for _, p := range list {
 		pos := p.Position()
 		at := fmt.Sprintf("%s:%d:%d", name, pos.Line, pos.Column)
-		id := cedar.PolicyID(fmt.Sprintf("%s:%d", name, pos.Line))
+		id := policyID(name, p)
 		if _, taken := e.set[id]; taken {
-			id = cedar.PolicyID(at)
+			id = cedar.PolicyID(at + " " + string(p.Annotations()["id"]))
 		}
 		if err := v.Policy(string(id), (*ast.Policy)(p.AST())); err != nil {
-			return nil, fmt.Errorf("%s: %s", at, oneLine(err))
+			return nil, schemaError(name, src, pos, err)
 		}
 		o, err := parseAnnotations(p.Annotations())
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", at, err)
+			return nil, &SourceError{File: name, Line: pos.Line, Column: pos.Column, Msg: err.Error()}
 		}
 		e.set[id], e.obligations[id] = p, o
 	}
 	return e, nil
 }
 
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// policyID names a policy as people find it: "FILE:LINE", and its @id.
+func policyID(name string, p *cedar.Policy) cedar.PolicyID {
+	id := fmt.Sprintf("%s:%d", filepath.Base(name), p.Position().Line)
+	if own := p.Annotations()["id"]; own != "" {
+		id += " @" + string(own)
+	}
+	return cedar.PolicyID(id)
+}
 
 // Decide answers r: denied unless a policy permits and none forbids. A policy
 // that cannot be evaluated denies too, since cedar skips a forbid that fails.
