@@ -23,8 +23,13 @@ const (
 type mask struct {
 	Time time.Duration
 	Rule string
-	Len  int // bytes hidden
+	Len  int           // bytes hidden
+	last time.Duration // when its last piece was hidden
 }
+
+// maskGap is the longest pause within one place: a secret that is typed or
+// arrives in pieces is hidden piece by piece, but people look for the secret.
+const maskGap = time.Second
 
 // Seconds is the time as the player takes it.
 func (m mask) Seconds() string { return strconv.FormatFloat(m.Time.Seconds(), 'f', 3, 64) }
@@ -34,6 +39,16 @@ type masks struct {
 	List []mask
 	// Rest says why the list is not all of it, or is empty.
 	Rest string
+}
+
+// add puts one hidden piece to its place.
+func (m *masks) add(piece mask) {
+	if n := len(m.List); n > 0 && m.List[n-1].Rule == piece.Rule && piece.Time-m.List[n-1].last <= maskGap {
+		m.List[n-1].Len += piece.Len
+		m.List[n-1].last = piece.Time
+		return
+	}
+	m.List = append(m.List, piece)
 }
 
 // sessionPage is what the template "session" shows.
@@ -153,7 +168,7 @@ func (s *server) findMasks(ctx context.Context, v replay.Viewer, id policy.Sessi
 			Len  int    `json:"len"`
 		}
 		if json.Unmarshal([]byte(e.Data), &d) == nil {
-			m.List = append(m.List, mask{Time: e.Time, Rule: d.Rule, Len: d.Len})
+			m.add(mask{Time: e.Time, Rule: d.Rule, Len: d.Len, last: e.Time})
 		}
 	}
 }
