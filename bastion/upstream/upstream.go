@@ -32,6 +32,9 @@ type Request struct {
 	Login      policy.Login
 	User       policy.User
 	Connection policy.ConnectionID
+	// Local is the bastion's own address on this connection. Connect sets it
+	// for Signer; it is invalid when the transport has none.
+	Local netip.Addr
 }
 
 // Dialer connects to targets. Its zero fields mean the defaults, except for
@@ -70,6 +73,9 @@ func (d *Dialer) Connect(ctx context.Context, req Request) (*Conn, error) {
 	raw, err := d.dial(ctx, req.Target.Address)
 	if err != nil {
 		return nil, newError(Unreachable, req, orCause(ctx, err))
+	}
+	if tcp, ok := raw.LocalAddr().(*net.TCPAddr); ok {
+		req.Local = tcp.AddrPort().Addr().Unmap().WithZone("")
 	}
 	c, err := d.handshake(ctx, raw, req, trust)
 	if err != nil {

@@ -60,10 +60,17 @@ type OIDCConfig struct {
 	CAFile           string   `yaml:"ca_file"`
 }
 
-// CertsConfig bounds what the client CA signs.
+// CertsConfig bounds what the client CA and the target CA sign.
 type CertsConfig struct {
 	Lifetime time.Duration `yaml:"lifetime"`
+	// SourceAddress are the addresses from which targets see the bastion;
+	// only from there are its certificates for them good. Empty: the address
+	// that the bastion dials from. "any" for no such bound.
+	SourceAddress []string `yaml:"source_address"`
 }
+
+// sourceAny lifts the bound of certificates for targets to an address.
+const sourceAny = "any"
 
 // TargetYAML is one target as the file writes it.
 type TargetYAML struct {

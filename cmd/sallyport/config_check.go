@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
@@ -88,6 +89,14 @@ func (c *Config) checkOIDC() error {
 func (c *Config) checkCertificates() error {
 	if l := c.Certificates.Lifetime; l < time.Minute || l > 24*time.Hour {
 		return c.dec.at("certificates.lifetime", "want 1m to 24h, found %s", l)
+	}
+	list := c.Certificates.SourceAddress
+	for i, a := range list {
+		_, addrErr := netip.ParseAddr(a)
+		_, prefixErr := netip.ParsePrefix(a)
+		if addrErr != nil && prefixErr != nil && (a != sourceAny || len(list) > 1) {
+			return c.dec.at(fmt.Sprintf("certificates.source_address[%d]", i), "want an address such as 192.0.2.7, a prefix such as 192.0.2.0/24, or any alone, found %q", a)
+		}
 	}
 	return nil
 }
@@ -198,6 +207,21 @@ func (c *Config) checkFiles() error {
 		return err // names its own file, line and column
 	}
 	return nil
+}
+
+// sourceAddress is the source-address option of a certificate for a target
+// that the bastion reaches from local; "" for none.
+func (c *Config) sourceAddress(local netip.Addr) string {
+	list := c.Certificates.SourceAddress
+	switch {
+	case len(list) == 1 && list[0] == sourceAny:
+		return ""
+	case len(list) > 0:
+		return strings.Join(list, ",")
+	case local.IsValid():
+		return netip.PrefixFrom(local, local.BitLen()).String()
+	}
+	return ""
 }
 
 // clientSecret returns the secret itself or the content of its file.

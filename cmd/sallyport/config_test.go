@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,7 @@ func TestConfigErrorsNamePlaceAndRemedy(t *testing.T) {
 		{"unknown top field", "lisen: 1\n", `f.yaml:1:1: unknown field "lisen"; allowed here: certificates, data`},
 		{"bad duration", minimalConfig + "certificates:\n  lifetime: soon\n", `f.yaml:5:13: certificates.lifetime: want a duration such as 45s, 30m or 1h30m, found "soon"`},
 		{"duration without unit", minimalConfig + "certificates:\n  lifetime: 60\n", `f.yaml:5:13: certificates.lifetime: want a duration`},
+		{"source address", minimalConfig + "certificates: {source_address: [any, 10.0.0.1]}\n", `f.yaml:4:33: certificates.source_address[0]: want an address such as`},
 		{"lifetime too long", minimalConfig + "certificates:\n  lifetime: 48h\n", `f.yaml:5:13: certificates.lifetime: want 1m to 24h, found 48h0m0s`},
 		{"no issuer", "data: /x\n", `f.yaml: oidc.issuer: is needed`},
 		{"no client", "oidc:\n  issuer: https://a\n", `f.yaml:2:3: oidc.client_id: is needed`},
@@ -120,4 +122,17 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("error: %q", err)
 		}
 	})
+}
+
+func TestSourceAddressOfTargetCertificates(t *testing.T) {
+	local := netip.MustParseAddr("192.0.2.7")
+	for _, tc := range []struct {
+		list []string
+		want string
+	}{{nil, "192.0.2.7/32"}, {[]string{"10.0.0.0/8", "2001:db8::1"}, "10.0.0.0/8,2001:db8::1"}, {[]string{"any"}, ""}} {
+		c := &Config{Certificates: CertsConfig{SourceAddress: tc.list}}
+		if got := c.sourceAddress(local); got != tc.want {
+			t.Errorf("%v: %q, want %q", tc.list, got, tc.want)
+		}
+	}
 }

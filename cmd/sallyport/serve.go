@@ -158,7 +158,7 @@ func (n *node) helpSignIn() string {
 
 func (n *node) upstreamSigner(ctx context.Context, r upstream.Request) (ssh.Signer, error) {
 	return n.issuer.Target(ctx, certs.TargetRequest{User: r.User, Login: r.Login, Target: r.Target.Name,
-		Connection: r.Connection, TTL: upstreamCertLifetime})
+		Connection: r.Connection, SourceAddress: n.cfg.sourceAddress(r.Local), TTL: upstreamCertLifetime})
 }
 
 // openRecording opens the recording and indexes it. A session that cannot be
