@@ -136,11 +136,12 @@ func (l *Library) Open(ctx context.Context, v Viewer, id policy.SessionID, view 
 	if err := l.Audit(ctx, l.entry(policy.EntryView, v, r, view)); err != nil {
 		return nil, fmt.Errorf("the recording is not shown: %w", err)
 	}
-	reader, err := recorder.OpenFile(recorder.Path(l.Dir, string(id)))
+	path := recorder.Path(l.Dir, string(id))
+	reader, err := recorder.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return &Stream{reader: reader, recording: r, view: view}, nil
+	return &Stream{reader: reader, path: path, recording: r, view: view}, nil
 }
 
 func (l *Library) entry(kind policy.EntryKind, v Viewer, r policy.Recording, view View) policy.Entry {

@@ -10,11 +10,15 @@ import (
 	"sallyport/recorder/redact"
 )
 
+// ErrTruncated is what errors wrap where a recording is cut off.
+var ErrTruncated = cast.ErrTruncated
+
 // Stream reads one recording in one view. It is not safe for concurrent use.
 type Stream struct {
 	reader    *recorder.Reader
 	recording policy.Recording
 	view      View
+	path      string
 	queue     []piece
 }
 
@@ -32,7 +36,7 @@ func OpenFile(path string, view View) (*Stream, error) {
 		return nil, err
 	}
 	s := r.Session()
-	return &Stream{reader: r, view: view, recording: policy.Recording{Session: s, Summary: policy.Summary{ID: s.ID}}}, nil
+	return &Stream{reader: r, path: path, view: view, recording: policy.Recording{Session: s, Summary: policy.Summary{ID: s.ID}}}, nil
 }
 
 // Recording describes what is read.
@@ -40,6 +44,18 @@ func (s *Stream) Recording() policy.Recording { return s.recording }
 
 // Header returns the asciicast header of the stored recording.
 func (s *Stream) Header() cast.Header { return s.reader.Header() }
+
+// Rewind starts again at the first event. It is the same look, so it is not
+// entered again.
+func (s *Stream) Rewind() error {
+	r, err := recorder.OpenFile(s.path)
+	if err != nil {
+		return err
+	}
+	err = s.reader.Close()
+	s.reader, s.queue = r, nil
+	return err
+}
 
 // Close releases the file.
 func (s *Stream) Close() error { return s.reader.Close() }

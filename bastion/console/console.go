@@ -34,6 +34,17 @@ type Env struct {
 	Targets     func() []TargetView
 	Expires     time.Time // of the sign-in
 	CALine      string    // @cert-authority line for known_hosts
+	// OpenTerminal takes the user's terminal over for the player; nil when
+	// there is none.
+	OpenTerminal func() (*Terminal, error)
+}
+
+// Terminal is the user's terminal in raw mode.
+type Terminal struct {
+	In         io.Reader
+	Cols, Rows int
+	Resize     <-chan [2]int // columns and rows
+	Close      func()        // gives it back as it was
 }
 
 // TargetView is a target as its user sees it: the logins are those allowed.
@@ -86,7 +97,7 @@ func Run(ctx context.Context, env Env, args []string) int {
 func Commands(env Env) []*cobra.Command {
 	var cmds []*cobra.Command
 	if env.Library != nil {
-		cmds = append(cmds, lsCommand(env), showCommand(env), exportCommand(env))
+		cmds = append(cmds, lsCommand(env), showCommand(env), playCommand(env), exportCommand(env))
 	}
 	if env.Certificate != nil {
 		cmds = append(cmds, certCommand(env))

@@ -249,11 +249,3 @@ func caSignHostCommand() *cobra.Command {
 	_ = cmd.MarkFlagRequired("name")
 	return cmd
 }
-
-// mustExist says plainly that a directory holds no bastion's data.
-func mustExist(file string) error {
-	if _, err := os.Stat(file); err != nil {
-		return fmt.Errorf("%s: %s; is this the data directory of a bastion?", file, fileErrorText(err))
-	}
-	return nil
-}
