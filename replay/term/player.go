@@ -239,8 +239,8 @@ func (p *player) rewind() error {
 	if err := p.src.Rewind(); err != nil {
 		return err
 	}
+	p.out(p.clean.Restore() + "\x1b[H\x1b[2J")
 	p.clean, p.next, p.end, p.pos, p.overlay = Sanitizer{}, nil, nil, 0, false
-	p.out(restore + "\x1b[H\x1b[2J")
 	return nil
 }
 

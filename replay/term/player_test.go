@@ -14,6 +14,9 @@ import (
 	"sallyport/recorder/cast"
 )
 
+// restored is what a terminal is left with after plain text.
+var restored = new(Sanitizer).Restore()
+
 // tape is a Source in memory.
 type tape struct {
 	events []cast.Event
@@ -96,7 +99,7 @@ func TestPlaysStraightThroughInItsOwnTime(t *testing.T) {
 		if got := fmt.Sprint(pauses); got != tc.want {
 			t.Errorf("speed %g, idle %s: pauses %s, want %s", tc.speed, tc.idle, got, tc.want)
 		}
-		if got := s.out.String(); got != "abc"+restore {
+		if got := s.out.String(); got != "abc"+restored {
 			t.Errorf("output %q", got)
 		}
 	}
@@ -108,7 +111,7 @@ func TestARecordingThatIsCutOffPlaysToItsLastEvent(t *testing.T) {
 	var s stage
 	var pauses []time.Duration
 	err := Play(context.Background(), src, s.options(&pauses))
-	if !errors.Is(err, cast.ErrTruncated) || s.out.String() != "ab"+restore {
+	if !errors.Is(err, cast.ErrTruncated) || s.out.String() != "ab"+restored {
 		t.Errorf("%v %q", err, s.out.String())
 	}
 }
@@ -118,7 +121,7 @@ func TestADamagedRecordingIsAnError(t *testing.T) {
 	src.end = errors.New("damaged")
 	var s stage
 	var pauses []time.Duration
-	if err := Play(context.Background(), src, s.options(&pauses)); err == nil || !strings.HasSuffix(s.out.String(), restore) {
+	if err := Play(context.Background(), src, s.options(&pauses)); err == nil || !strings.HasSuffix(s.out.String(), restored) {
 		t.Errorf("%v %q", err, s.out.String())
 	}
 }
@@ -133,7 +136,7 @@ func TestContextEndsThePlayerAndRestores(t *testing.T) {
 	if err := Play(ctx, seconds("a", "b"), Options{In: r, Out: &out, Cols: 80, Rows: 24, After: func(time.Duration) <-chan time.Time { return nil }}); !errors.Is(err, why) {
 		t.Errorf("%v", err)
 	}
-	if !strings.Contains(out.String(), restore) {
+	if !strings.Contains(out.String(), restored) {
 		t.Errorf("%q", out.String())
 	}
 }
@@ -216,5 +219,17 @@ func TestStatusFitsTheTerminal(t *testing.T) {
 	p.status()
 	if !strings.Contains(narrow.String(), "m 00:0\x1b[K") {
 		t.Errorf("%q", narrow.String())
+	}
+}
+
+func TestTheTerminalIsLeftAsItWas(t *testing.T) {
+	var s Sanitizer
+	s.Append(nil, []byte("\x1b[?1049h\x1b[2;5r\x1b[?6h"))
+	if got := s.Restore(); !strings.HasPrefix(got, "\x1b[?6l\x1b[r") || !strings.HasSuffix(got, "\x1b[?1049l") {
+		t.Errorf("%q", got)
+	}
+	s.Append(nil, []byte("\x1b[?1049h\x1b[?1049l"))
+	if got := s.Restore(); got != restored {
+		t.Errorf("%q", got)
 	}
 }

@@ -15,6 +15,9 @@ type Sanitizer struct {
 	state state
 	seq   []byte // sequence so far, with its ESC; at most maxSequence
 	utf   []byte // beginning of a character that is not whole yet
+
+	other  bool // the other screen is shown
+	region bool // a scroll region or origin mode was set
 }
 
 type state uint8
@@ -115,6 +118,7 @@ func (s *Sanitizer) inControl(dst []byte, b byte) []byte {
 	case b >= 0x40:
 		s.state = ground
 		if allowed(s.seq[2:], b) {
+			s.note(b)
 			dst = append(append(dst, s.seq...), b)
 		}
 	case len(s.seq) == maxSequence:
@@ -188,6 +192,34 @@ func (s *Sanitizer) plain(dst []byte, b byte) []byte {
 	return dst
 }
 
-// restore leaves the viewer's terminal as it should be, whatever was drawn:
-// own screen, whole scroll region, wrap, cursor, colours and characters.
-const restore = "\x1b[?1049l\x1b[?47l\x1b[r\x1b[?6l\x1b[4l\x1b[?7h\x1b[?25h\x1b[0m\x1b(B\x1b)B\x0f"
+// note keeps what Restore has to undo.
+func (s *Sanitizer) note(final byte) {
+	switch final {
+	case 'r':
+		s.region = true
+	case 'h', 'l':
+		for _, p := range bytes.Split(bytes.TrimPrefix(s.seq[2:], []byte("?")), []byte(";")) {
+			switch string(p) {
+			case "47", "1047", "1049":
+				s.other = final == 'h'
+			case "6":
+				s.region = true
+			}
+		}
+	}
+}
+
+// Restore returns what leaves the terminal as it should be after all that was
+// passed on: own screen, whole scroll region, wrap, cursor, colours and
+// characters. The parts that would move the cursor are there only when needed.
+func (s *Sanitizer) Restore() string {
+	out := "\x1b[4l\x1b[?7h\x1b[?25h\x1b[0m\x1b(B\x1b)B\x0f"
+	if s.region {
+		out = "\x1b[?6l\x1b[r\x1b[999;1H" + out
+	}
+	if s.other {
+		out += "\x1b[?1049l"
+	}
+	s.other, s.region = false, false
+	return out
+}

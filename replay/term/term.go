@@ -61,7 +61,7 @@ func Play(ctx context.Context, src Source, o Options) error {
 	}
 	p := &player{o: o, src: src, speed: o.Speed}
 	defer func() {
-		p.out(restore)
+		p.out(p.clean.Restore())
 		p.leave()
 	}()
 	if o.In != nil {
