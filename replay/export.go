@@ -8,8 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/charmbracelet/x/ansi"
-
 	"sallyport/recorder/cast"
 )
 
@@ -45,7 +43,7 @@ type Report struct {
 // its last whole event, and the report says so.
 func Export(w io.Writer, s *Stream, f Format) (Report, error) {
 	out := bufio.NewWriterSize(w, 64<<10)
-	e := exporter{out: out, format: f}
+	e := exporter{out: out, format: f, text: newTextWriter(out)}
 	if err := e.header(s.Header()); err != nil {
 		return e.report, err
 	}
@@ -56,7 +54,7 @@ func Export(w io.Writer, s *Stream, f Format) (Report, error) {
 			err = io.EOF
 		}
 		if err == io.EOF {
-			return e.report, out.Flush()
+			return e.report, errors.Join(e.text.Flush(), out.Flush())
 		}
 		if err != nil {
 			return e.report, err
@@ -70,6 +68,7 @@ func Export(w io.Writer, s *Stream, f Format) (Report, error) {
 type exporter struct {
 	out    *bufio.Writer
 	format Format
+	text   *textWriter
 	report Report
 	last   time.Duration
 	line   []byte
@@ -105,9 +104,9 @@ func (e *exporter) piece(p piece) error {
 	output := p.event.Code == cast.CodeOutput || p.event.Code == cast.CodeStderr
 	switch e.format {
 	case FormatRaw:
-		return e.bytes(output, p.bytes)
+		return e.bytes(e.out, output, p.bytes)
 	case FormatText:
-		return e.bytes(output, []byte(ansi.Strip(p.event.Data)))
+		return e.bytes(e.text, output, []byte(p.event.Data))
 	}
 	code := p.event.Code
 	if code == cast.CodeStderr {
@@ -125,12 +124,12 @@ func (e *exporter) piece(p piece) error {
 	return err
 }
 
-func (e *exporter) bytes(output bool, b []byte) error {
+func (e *exporter) bytes(w io.Writer, output bool, b []byte) error {
 	if !output {
 		return nil
 	}
 	e.report.Events++
-	_, err := e.out.Write(b)
+	_, err := w.Write(b)
 	return err
 }
 

@@ -101,11 +101,15 @@ func (l *Library) List(ctx context.Context, v Viewer, f catalog.Filter) ([]polic
 	}
 }
 
-// Show returns one recording's description.
+// Show returns one recording's description. Asking for one that v may not
+// replay is an entry.
 func (l *Library) Show(ctx context.Context, v Viewer, id policy.SessionID) (policy.Recording, error) {
 	r, err := l.Catalog.Recording(ctx, id)
-	if errors.Is(err, catalog.ErrNotFound) || err == nil && !l.may(v, r, policy.ActionReplay) {
+	if errors.Is(err, catalog.ErrNotFound) {
 		return policy.Recording{}, ErrNotFound
+	}
+	if err == nil && !l.may(v, r, policy.ActionReplay) {
+		return policy.Recording{}, l.refuse(ctx, v, r, Masked, ErrNotFound)
 	}
 	return r, err
 }
@@ -123,17 +127,33 @@ func (l *Library) may(v Viewer, r policy.Recording, a policy.Action) bool {
 		Login: r.Session.Login, Owner: r.Session.User, Source: v.Source}).Allowed
 }
 
-// Open opens a recording for v, who must Close it. The error is ErrNotFound,
-// ErrForbidden, or why the look could not be entered or the file not be read.
+// Open opens a recording for v to watch, who must Close it. The error is
+// ErrNotFound, ErrForbidden, or why the look could not be entered or the file
+// not be read.
 func (l *Library) Open(ctx context.Context, v Viewer, id policy.SessionID, view View) (*Stream, error) {
-	r, err := l.Show(ctx, v, id)
+	return l.open(ctx, v, id, view, policy.EntryView)
+}
+
+// OpenExport is Open for a copy that leaves: the entry says so.
+func (l *Library) OpenExport(ctx context.Context, v Viewer, id policy.SessionID, view View) (*Stream, error) {
+	return l.open(ctx, v, id, view, policy.EntryExport)
+}
+
+func (l *Library) open(ctx context.Context, v Viewer, id policy.SessionID, view View, kind policy.EntryKind) (*Stream, error) {
+	r, err := l.Catalog.Recording(ctx, id)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil, ErrNotFound
+	}
 	if err != nil {
 		return nil, err
 	}
-	if view == Raw && !l.MayRaw(v, r) {
-		return nil, errors.Join(ErrForbidden, l.Audit(ctx, l.entry(policy.EntryDeny, v, r, view)))
+	if !l.may(v, r, policy.ActionReplay) {
+		return nil, l.refuse(ctx, v, r, view, ErrNotFound)
 	}
-	if err := l.Audit(ctx, l.entry(policy.EntryView, v, r, view)); err != nil {
+	if view == Raw && !l.MayRaw(v, r) {
+		return nil, l.refuse(ctx, v, r, view, ErrForbidden)
+	}
+	if err := l.Audit(ctx, l.entry(kind, v, r, view)); err != nil {
 		return nil, fmt.Errorf("the recording is not shown: %w", err)
 	}
 	path := recorder.Path(l.Dir, string(id))
@@ -144,9 +164,23 @@ func (l *Library) Open(ctx context.Context, v Viewer, id policy.SessionID, view 
 	return &Stream{reader: reader, path: path, recording: r, view: view}, nil
 }
 
+// refuse enters that v asked for what is not theirs.
+func (l *Library) refuse(ctx context.Context, v Viewer, r policy.Recording, view View, answer error) error {
+	if err := l.Audit(ctx, l.entry(policy.EntryDeny, v, r, view)); err != nil {
+		return fmt.Errorf("%w (%v)", answer, err)
+	}
+	return answer
+}
+
 func (l *Library) entry(kind policy.EntryKind, v Viewer, r policy.Recording, view View) policy.Entry {
 	e := policy.Entry{Kind: kind, Session: r.Session.ID, Target: r.Session.Target, Login: r.Session.Login,
-		Detail: map[string]string{"view": view.String(), "via": v.Via}}
+		Detail: map[string]string{"view": view.String(), "via": v.Via, "owner": r.Session.User.String()}}
+	if kind == policy.EntryDeny {
+		e.Detail["action"] = string(policy.ActionReplay)
+		if view == Raw {
+			e.Detail["action"] = string(policy.ActionReplayRaw)
+		}
+	}
 	if !v.Local {
 		e.User = &v.User
 	}

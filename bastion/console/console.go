@@ -220,7 +220,7 @@ masked unless --raw is given, which needs a right of its own.`,
 			if raw {
 				view = replay.Raw
 			}
-			s, err := env.Library.Open(cmd.Context(), env.Viewer, id, view)
+			s, err := env.Library.OpenExport(cmd.Context(), env.Viewer, id, view)
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ func (s *server) apiCast(w http.ResponseWriter, r *http.Request, who *signedIn) 
 		s.fail(w, r, http.StatusBadRequest, "The parameters are view=live or view=raw, and from=SECONDS.")
 		return
 	}
-	st, err := s.open(r, who, view)
+	st, err := s.open(r, who, view, s.Library.Open)
 	if err != nil {
 		s.libraryFailed(w, r, err)
 		return
@@ -51,13 +52,16 @@ func (s *server) apiCast(w http.ResponseWriter, r *http.Request, who *signedIn) 
 }
 
 // open opens the recording that the path names.
-func (s *server) open(r *http.Request, who *signedIn, view replay.View) (*replay.Stream, error) {
+func (s *server) open(r *http.Request, who *signedIn, view replay.View, open opener) (*replay.Stream, error) {
 	id, err := recordingID(r)
 	if err != nil {
 		return nil, err
 	}
-	return s.Library.Open(r.Context(), viewer(r, who), id, view)
+	return open(r.Context(), viewer(r, who), id, view)
 }
+
+// opener is Library.Open or Library.OpenExport.
+type opener func(context.Context, replay.Viewer, policy.SessionID, replay.View) (*replay.Stream, error)
 
 // finish ends a streamed answer. After an error the connection is cut, since
 // a whole answer would pass for a whole recording.

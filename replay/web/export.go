@@ -28,7 +28,7 @@ func (s *server) export(w http.ResponseWriter, r *http.Request, who *signedIn) {
 		s.fail(w, r, http.StatusBadRequest, "A format is v3, v2, raw or txt, and a view is live or raw.")
 		return
 	}
-	st, err := s.open(r, who, view)
+	st, err := s.open(r, who, view, s.Library.OpenExport)
 	if err != nil {
 		s.libraryFailed(w, r, err)
 		return

@@ -22,6 +22,8 @@ type Library interface {
 	// Open reads one recording. The error is replay.ErrNotFound as for Show,
 	// or replay.ErrForbidden when v may see the masked view but not this one.
 	Open(ctx context.Context, v replay.Viewer, id policy.SessionID, view replay.View) (*replay.Stream, error)
+	// OpenExport is Open for a copy that leaves: the entry says so.
+	OpenExport(ctx context.Context, v replay.Viewer, id policy.SessionID, view replay.View) (*replay.Stream, error)
 	// MayRaw reports whether Open would allow the raw view.
 	MayRaw(v replay.Viewer, r policy.Recording) bool
 }
