@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -74,7 +75,7 @@ func ExitCode(err error) int {
 
 // Run runs args and returns the exit code. Errors are one line on env.Err.
 func Run(ctx context.Context, env Env, args []string) int {
-	root := &cobra.Command{Use: "sallyport", SilenceUsage: true, SilenceErrors: true,
+	root := &cobra.Command{Use: "bastion", Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "ssh BASTION"}, Short: "What you can do here, each as: ssh BASTION VERB", SilenceUsage: true, SilenceErrors: true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{err.Error()} })
 	root.AddCommand(Commands(env)...)
@@ -86,8 +87,8 @@ func Run(ctx context.Context, env Env, args []string) int {
 	if err == nil {
 		return 0
 	}
-	if cmd, _, findErr := root.Find(args); findErr != nil || cmd == root {
-		err = &UsageError{err.Error() + "; try: help"}
+	if _, _, findErr := root.Find(args); findErr != nil {
+		err = &UsageError{fmt.Sprintf("unknown verb %q; try: help", clip(args[0], 40))}
 	}
 	fmt.Fprintln(env.Err, Printable(err.Error()))
 	return ExitCode(err)
@@ -128,12 +129,24 @@ func oneID(cmd *cobra.Command, args []string) error {
 
 func lsCommand(env Env) *cobra.Command {
 	var f catalog.Filter
-	var since time.Duration
+	var since, until, state string
 	var asJSON bool
 	cmd := &cobra.Command{Use: "ls", Short: "List recordings, newest first", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if since > 0 {
-				f.From = time.Now().Add(-since)
+			var err error
+			if f.From, err = parseWhen("since", since, time.Now()); err != nil {
+				return err
+			}
+			if f.To, err = parseWhen("until", until, time.Now()); err != nil {
+				return err
+			}
+			switch f.State = policy.RecordingState(state); f.State {
+			case "", policy.RecordingOpen, policy.RecordingComplete, policy.RecordingInterrupted:
+			default:
+				return &UsageError{fmt.Sprintf("--state is open, complete or interrupted, not %q", state)}
+			}
+			if f.Limit < 0 {
+				return &UsageError{"--limit is not negative"}
 			}
 			list, err := env.Library.List(cmd.Context(), env.Viewer, f)
 			if err != nil {
@@ -148,10 +161,33 @@ func lsCommand(env Env) *cobra.Command {
 	fl.StringVar(&f.User, "user", "", "part of the user's name, address or subject")
 	fl.StringVar(&f.Target, "target", "", "part of the target's name")
 	fl.StringVar(&f.Text, "text", "", "part of user, target, login, command or id")
-	fl.DurationVar(&since, "since", 0, "started within this time, for example 24h")
+	fl.StringVar(&since, "since", "", "started then or later: 90m, 24h or 7d ago, or 2006-01-02[T15:04] (UTC)")
+	fl.StringVar(&until, "until", "", "started before then, written likewise")
+	fl.StringVar(&state, "state", "", "open, complete or interrupted")
 	fl.IntVar(&f.Limit, "limit", 50, "at most so many; 0 for all")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// parseWhen reads a time: so long ago, a day or a minute of UTC.
+func parseWhen(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n < 100_000 {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{"2006-01-02", "2006-01-02T15:04", "2006-01-02 15:04", time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, &UsageError{fmt.Sprintf("--%s: want 90m, 24h or 7d for so long ago, or a time such as 2006-01-02T15:04, found %q", flag, text)}
 }
 
 func writeTable(out io.Writer, list []policy.Recording) error {
@@ -160,14 +196,14 @@ func writeTable(out io.Writer, list []policy.Recording) error {
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tSTARTED\tUSER\tTARGET\tWHAT\tTIME\tEND")
+	fmt.Fprintln(w, "ID\tSTARTED (UTC)\tUSER\tTARGET\tWHAT\tTIME\tEND")
 	for _, r := range list {
 		s := r.Session
 		what := string(s.Action)
 		if s.Command != "" {
 			what = clip(s.Command, 30)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s@%s\t%s\t%s\t%s\n", s.ID, s.Start.Local().Format("2006-01-02 15:04"), Printable(clip(s.User.String(), 30)),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s@%s\t%s\t%s\t%s\n", s.ID, s.Start.UTC().Format("2006-01-02 15:04"), Printable(clip(s.User.String(), 30)),
 			Printable(string(s.Login)), Printable(s.Target), Printable(what), r.Summary.Duration.Round(time.Second), endText(r.Summary))
 	}
 	return w.Flush()
@@ -185,21 +221,6 @@ func endText(s policy.Summary) string {
 	return "ended"
 }
 
-func showCommand(env Env) *cobra.Command {
-	return &cobra.Command{Use: "show ID", Short: "Describe one recording, as JSON", Args: oneID,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := policy.ParseSessionID(args[0])
-			if err != nil {
-				return &UsageError{err.Error()}
-			}
-			r, err := env.Library.Show(cmd.Context(), env.Viewer, id)
-			if err != nil {
-				return err
-			}
-			return writeJSON(env.Out, r)
-		}}
-}
-
 func exportCommand(env Env) *cobra.Command {
 	var format, file string
 	var raw bool
@@ -208,13 +229,13 @@ func exportCommand(env Env) *cobra.Command {
 the output's bytes; txt is the output without escape sequences. Secrets stay
 masked unless --raw is given, which needs a right of its own.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := policy.ParseSessionID(args[0])
-			if err != nil {
-				return &UsageError{err.Error()}
-			}
 			f, err := replay.ParseFormat(format)
 			if err != nil {
 				return &UsageError{err.Error()}
+			}
+			id, err := findID(cmd.Context(), env, args[0])
+			if err != nil {
+				return err
 			}
 			view := replay.Masked
 			if raw {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sallyport/policy"
 	"sallyport/replay"
 	"sallyport/replay/term"
 )
@@ -58,16 +57,16 @@ func (o playOptions) view() replay.View {
 // openForPlay opens a recording by its id, or, for somebody on the machine
 // itself, a file.
 func openForPlay(ctx context.Context, env Env, name string, view replay.View) (*replay.Stream, error) {
-	id, err := policy.ParseSessionID(name)
-	if err == nil {
-		return env.Library.Open(ctx, env.Viewer, id, view)
-	}
 	if env.Viewer.Local {
-		if _, statErr := os.Stat(name); statErr == nil {
+		if _, err := os.Stat(name); err == nil {
 			return replay.OpenFile(name, view)
 		}
 	}
-	return nil, &UsageError{err.Error()}
+	id, err := findID(ctx, env, name)
+	if err != nil {
+		return nil, err
+	}
+	return env.Library.Open(ctx, env.Viewer, id, view)
 }
 
 func play(ctx context.Context, env Env, s *replay.Stream, o playOptions) error {

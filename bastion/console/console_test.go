@@ -1,0 +1,187 @@
+package console_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/bastion/console"
+	"sallyport/policy"
+	"sallyport/recorder"
+	"sallyport/recorder/catalog"
+	"sallyport/replay"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var (
+	alice = policy.User{Issuer: "https://idp", Subject: "a", Email: "alice@example.com"}
+	evil  = policy.User{Issuer: "https://idp", Subject: "e", Name: "Eve\x1b]0;x\x07\u202e\nroot"}
+)
+
+// desk is a console over three recordings with fixed ids and times.
+type desk struct {
+	env      console.Env
+	out, err bytes.Buffer
+}
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	dir := t.TempDir()
+	ctx := context.Background()
+	cat, err := catalog.Open(ctx, filepath.Join(dir, "c.sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cat.Close() })
+	status, start := uint32(3), time.Date(2026, 3, 1, 14, 2, 11, 0, time.UTC)
+	for i, s := range []policy.Session{
+		{ID: "06h0gx8ezqsxbady6552thj49r", User: alice, Target: "db1", Login: "root", Action: policy.ActionShell, TTY: true, Term: "xterm", Cols: 80, Rows: 24},
+		{ID: "06h0gxctm1kchn10f5hn000sd8", User: alice, Target: "db1", Login: "root", Action: policy.ActionExec, Command: "psql -c 'select 1' # " + strings.Repeat("x", 100)},
+		{ID: "06h0gxfaq0xckzk9qwskmwhnd0", User: evil, Target: "web\x1b[31m", Login: "root", Action: policy.ActionShell},
+	} {
+		s.Start = start.Add(time.Duration(i) * time.Hour)
+		sum := policy.Summary{ID: s.ID, State: policy.RecordingComplete, Duration: 90 * time.Second, OutputBytes: 42, End: policy.End{ExitStatus: &status}}
+		if i == 2 {
+			sum = policy.Summary{ID: s.ID, State: policy.RecordingInterrupted}
+		}
+		if err := cat.PutRecording(ctx, policy.Recording{Session: s, Summary: sum}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0, \"k\", \"{\\\"rule\\\":\\\"password\\\",\\\"off\\\":9,\\\"len\\\":4,\\\"cells\\\":4}\"]\n[0, \"o\", \"password=abcd\\r\\n\"]\n[1, \"x\", \"3\"]\n"
+	if err := os.WriteFile(recorder.Path(dir, "06h0gx8ezqsxbady6552thj49r"), []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{}
+	d.env = console.Env{
+		Viewer: replay.Viewer{User: alice, Via: "ssh"}, Out: &d.out, Err: &d.err,
+		Library: &replay.Library{Dir: dir, Catalog: cat,
+			Decide: func(r policy.Request) policy.Decision {
+				return policy.Decision{Allowed: r.Action == policy.ActionReplay}
+			},
+			Target: func(n string) policy.Target { return policy.Target{Name: n} },
+			Audit:  func(context.Context, policy.Entry) error { return nil }},
+		Certificate: func(context.Context) (string, error) { return "ssh-ed25519-cert-v01@openssh.com AAAA", nil },
+		Targets: func() []console.TargetView {
+			return []console.TargetView{{Name: "db1", Logins: []policy.Login{"root", "postgres"}}}
+		},
+		Expires: start, CALine: "@cert-authority b ssh-ed25519 AAAA",
+	}
+	return d
+}
+
+func (d *desk) run(args ...string) int {
+	d.out.Reset()
+	d.err.Reset()
+	return console.Run(context.Background(), d.env, args)
+}
+
+func TestGolden(t *testing.T) {
+	d := newDesk(t)
+	for name, args := range map[string][]string{
+		"help": {"help"}, "help-ls": {"help", "ls"}, "ls": {"ls"}, "show": {"show", "thj49r"}, "show-id": {"show", "06h0gx8e"},
+		"targets": {"targets"}, "status": {"status"}, "ca": {"ca"}, "cert": {"cert"}, "export-txt": {"export", "06h0gx8e", "--format", "txt"},
+		"export-v2": {"export", "06h0gx8e", "--format", "v2"}, "unknown": {"frobnicate", "x"}, "raw-refused": {"export", "06h0gx8e", "--raw"},
+		"play": {"play", "06h0gx8e", "--speed", "1000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code := d.run(args...)
+			got := d.out.String() + "-- stderr --\n" + d.err.String() + "-- exit " + string(rune('0'+code)) + "\n"
+			file := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	d := newDesk(t)
+	for _, tc := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"ls"}, 0, ""},
+		{[]string{"ls", "extra"}, 2, "takes no argument"},
+		{[]string{"ls", "--nope"}, 2, "unknown flag"},
+		{[]string{"ls", "--since", "soon"}, 2, "--since: want 90m, 24h or 7d"},
+		{[]string{"ls", "--state", "lost"}, 2, "open, complete or interrupted"},
+		{[]string{"ls", "--limit", "-1"}, 2, "--limit"},
+		{[]string{"show"}, 2, "takes one recording's ID"},
+		{[]string{"show", "../../etc/passwd"}, 2, "is no recording's ID"},
+		{[]string{"show", "zzzz"}, 1, "no recording that you may replay"},
+		{[]string{"show", "06h0"}, 1, "3 recordings have an ID"},
+		{[]string{"show", "06h0gx8ezqsxbady6552thj4zz"}, 1, "no such recording"},
+		{[]string{"export", "06h0gx8e", "--format", "mp4"}, 2, "known: v2, v3, raw, txt"},
+		{[]string{"export", "06h0gx8e", "-o", "/tmp/x"}, 2, "unknown shorthand flag"},
+		{[]string{"play", "06h0gx8e", "--raw"}, 1, "raw view"},
+		{[]string{"play", "06h0gx8e", "--speed", "0"}, 2, "--speed"},
+		{[]string{"play", "/etc/passwd"}, 2, "is no recording's ID"},
+		{[]string{"nonsense\x1b[31m"}, 2, "unknown verb"},
+		{[]string{"completion", "bash"}, 2, "unknown verb"},
+	} {
+		code := d.run(tc.args...)
+		text := d.err.String()
+		if code != tc.code || !strings.Contains(text, tc.says) || strings.Count(text, "\n") > 1 || strings.Contains(text, "\x1b") {
+			t.Errorf("%q: exit %d, want %d; says %q", tc.args, code, tc.code, text)
+		}
+	}
+}
+
+func TestFilters(t *testing.T) {
+	d := newDesk(t)
+	for _, tc := range []struct {
+		args []string
+		want int
+	}{
+		{nil, 3}, {[]string{"--user", "alice"}, 2}, {[]string{"--target", "db"}, 2}, {[]string{"--text", "psql"}, 1}, {[]string{"--state", "interrupted"}, 1},
+		{[]string{"--since", "2026-03-01T15:00"}, 2}, {[]string{"--until", "2026-03-01T15:00"}, 1}, {[]string{"--since", "1h"}, 0}, {[]string{"--limit", "1"}, 1}, {[]string{"--limit", "0"}, 3},
+	} {
+		if code := d.run(append([]string{"ls", "--json"}, tc.args...)...); code != 0 {
+			t.Fatalf("%q: exit %d: %s", tc.args, code, d.err.String())
+		}
+		var list []policy.Recording
+		if err := json.Unmarshal(d.out.Bytes(), &list); err != nil || list == nil || len(list) != tc.want {
+			t.Errorf("%q: %d recordings, want %d (%v)", tc.args, len(list), tc.want, err)
+		}
+	}
+}
+
+// A name, a target or a command that a hostile side chose is inert (T32).
+func TestWhatIsPrintedIsInert(t *testing.T) {
+	d := newDesk(t)
+	for _, args := range [][]string{{"ls"}, {"show", "whnd0"}} {
+		d.run(args...)
+		for _, r := range d.out.String() {
+			if r != '\n' && r < ' ' || r == 0x7f || r == '\u202e' {
+				t.Errorf("%q prints %q:\n%q", args, r, d.out.String())
+			}
+		}
+	}
+}
+
+func TestOneLineForEachFailure(t *testing.T) {
+	d := newDesk(t)
+	d.env.Certificate = func(context.Context) (string, error) { return "", errors.New("no\x1b[2J\nway") }
+	if code := d.run("cert"); code != 1 || strings.Count(d.err.String(), "\n") != 1 || strings.Contains(d.err.String(), "\x1b") {
+		t.Errorf("exit %d: %q", code, d.err.String())
+	}
+}
