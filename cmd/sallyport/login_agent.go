@@ -26,14 +26,16 @@ func dialAgent() (agent.ExtendedAgent, error) {
 }
 
 // storeInAgent adds the key with its certificate for as long as that is valid,
-// replaces the one of an earlier sign-in, and leaves only public files on disk.
+// replaces the one of an earlier sign-in, and leaves only the certificate on disk.
 func (f *sshFiles) storeInAgent(key ed25519.PrivateKey, s *savedBastion, cert *ssh.Certificate) error {
 	a, err := dialAgent()
 	if err != nil {
 		return err
 	}
-	base := f.own(s.Name + ".pub")
-	s.Identity, s.Certificate, s.InAgent = base, f.own(s.Name+"-cert.pub"), true
+	s.Certificate, s.InAgent = f.own(s.Name+"-cert.pub"), true
+	// ssh finds the private half of an IdentityFile in the agent by what the
+	// file holds; the certificate itself does, and no plain key is offered.
+	s.Identity = s.Certificate
 	removeFromAgent(a, s.Certificate)
 	lifetime := uint32(max(1, int64(cert.ValidBefore)-time.Now().Unix()))
 	comment := "sallyport " + s.Name
@@ -42,14 +44,7 @@ func (f *sshFiles) storeInAgent(key ed25519.PrivateKey, s *savedBastion, cert *s
 	if err := a.Add(agent.AddedKey{PrivateKey: key, Certificate: cert, Comment: comment, LifetimeSecs: lifetime}); err != nil {
 		return fmt.Errorf("the ssh-agent refused the key: %w", err)
 	}
-	pub, err := ssh.NewPublicKey(key.Public())
-	if err != nil {
-		return err
-	}
-	if err := writeFileAtomic(base, ssh.MarshalAuthorizedKey(pub), 0o644); err != nil {
-		return err
-	}
-	return writeFileAtomic(s.Certificate, ssh.MarshalAuthorizedKey(cert), 0o644)
+	return writeFileAtomic(s.Certificate, ssh.MarshalAuthorizedKey(cert), 0o600)
 }
 
 // removeFromAgent takes the certificate in file, with its key, out of the agent.

@@ -130,7 +130,10 @@ func renderSSHConfig(state *loginState) []byte {
 	for _, addr := range sortedKeys(state.Bastions) {
 		s := state.Bastions[addr]
 		host, port, _ := net.SplitHostPort(addr)
-		identity := fmt.Sprintf("  IdentityFile %q\n  CertificateFile %q\n  IdentitiesOnly yes\n", s.Identity, s.Certificate)
+		identity := fmt.Sprintf("  IdentityFile %q\n  IdentitiesOnly yes\n", s.Identity)
+		if s.Identity != s.Certificate {
+			identity += fmt.Sprintf("  CertificateFile %q\n", s.Certificate)
+		}
 		fmt.Fprintf(&b, "\nHost %s\n  HostName %s\n  Port %s\n  HostKeyAlias %s\n%s", s.Name, host, port, s.Name, identity)
 		if suffix := s.suffix(); suffix != "" {
 			fmt.Fprintf(&b, "\nHost *.%s !%s\n  ProxyJump %s\n%s", suffix, s.Name, s.Name, identity)
