@@ -73,7 +73,9 @@ func play(ctx context.Context, env Env, s *replay.Stream, o playOptions) error {
 	if o.speed <= 0 || o.speed > 1000 || o.idle < 0 || o.from < 0 {
 		return &UsageError{"--speed is above 0 and up to 1000; --idle and --from are not negative"}
 	}
-	opts := term.Options{Out: env.Out, Speed: o.speed, IdleLimit: o.idle, From: o.from, Length: s.Recording().Summary.Duration}
+	opts := term.Options{Out: env.Out, Speed: o.speed, IdleLimit: o.idle, From: o.from, Length: s.Recording().Summary.Duration,
+		// A file from elsewhere does not say so, but comes from a terminal.
+		LineFeeds: len(s.Header().Extra) > 0 && !s.Recording().Session.TTY}
 	if env.OpenTerminal != nil {
 		t, err := env.OpenTerminal()
 		if err != nil {

@@ -25,9 +25,16 @@ func TestSanitizerDropsWhatActsOnTheTerminal(t *testing.T) {
 		{"controls inside a sequence", "\x1b[1\r2mx", "\r\x1b[12mx"},
 		{"CAN ends a sequence", "\x1b[1\x18mx", "mx"},
 		{"an escape inside a string starts anew", "\x1b]0;a\x1b[1mx", "\x1b[1mx"},
+		{"scrollback, spelled differently", "\x1b[03J\x1b[2;3J\x1b[3;J\x1b[22Jx", "x"},
+		{"a string ends at U+009C", "\x1b]0;évil ✜\u009cx", "x"},
+		{"tab stops", "\x1bH\x1b[3gx", "x"},
+		{"keyboard modes", "\x1b[>4;1m\x1b[?1h\x1b=\x1b[>1u\x1b[?u\x1b[=5ux", "x"},
+		{"numbers that keep a terminal busy", "a\x1b[2147483647b\x1b[99999bx", "a\x1b[99999bx"},
+		{"mouse tracking by T", "\x1b[1;2;3;4;5T\x1b[2T", "\x1b[2T"},
+		{"margins left and right", "\x1b[?69h\x1b[1;5sx", "x"},
 		{"charset", "\x1b(0q\x1b(B\x1b(Zx", "\x1b(0q\x1b(Bx"},
 		{"alignment test", "\x1b#8x", "x"},
-		{"full reset only clears", "\x1bcx", "\x1b[0m\x1b[r\x1b[H\x1b[2Jx"},
+		{"full reset only clears", "\x1bcx", "\x1b[0m\x1b[?6l\x1b[r\x1b[H\x1b[2Jx"},
 		{"endless parameters", "\x1b[" + string(bytes.Repeat([]byte("1;"), 100)) + "mx", "x"},
 		{"cursor shape and intermediates", "\x1b[2 qx", "x"},
 		{"invalid UTF-8", "a\xffb\xc3(c", "ab(c"},
@@ -48,8 +55,11 @@ func TestSanitizerDropsWhatActsOnTheTerminal(t *testing.T) {
 	}
 }
 
-var harmless = regexp.MustCompile(`^(?:[\x08-\x0f\x20-\x7e]|[^\x00-\x{9f}]|\x1b[78DEMH]|\x1b[()*+][B0]|` +
-	`\x1b\[[0-9;]*[@A-IJKLMPSTXZ` + "`" + `abdefgr]|\x1b\[[0-9;:]*m|\x1b\[[su]|\x1b\[4[hl]|\x1b\[(?:4;)*4[hl]|` +
+// What may come out, written down a second time: numbers of at most five
+// digits, and 64 bytes at most in a sequence.
+var harmless = regexp.MustCompile(`^(?:[\x08-\x0f\x20-\x7e]|[^\x00-\x{9f}]|\x1b[78DEM]|\x1b[()][B0]|` +
+	`\x1b\[(?:[0-9]{0,5};)*[0-9]{0,5}[@A-ILMPSXZ` + "`" + `abdefr]|\x1b\[[0-9]{0,5}T|\x1b\[[0-2]?[JK]|` +
+	`\x1b\[(?:[0-9]{0,5}[;:])*[0-9]{0,5}m|\x1b\[[su]|\x1b\[4(?:;4)*[hl]|` +
 	`\x1b\[\?(?:6|7|25|47|1047|1049)(?:;(?:6|7|25|47|1047|1049))*[hl])*$`)
 
 // FuzzSanitizer holds that nothing but what is known to be harmless comes out,
@@ -58,12 +68,21 @@ func FuzzSanitizer(f *testing.F) {
 	f.Add([]byte("a\x1b]52;c;x\x07\x1b[6n\x1b[?1000h\x1b[1;2mé"), 3)
 	f.Add([]byte("\x1bP\x1b\x1b[\x1b(\x1b(B\x9b\xc2\x9b"), 1)
 	f.Add([]byte("\x1b[4;4h\x1b[?7;25l\x1b[u\x1b[1u\x1b[3J"), 2)
+	f.Add([]byte("\x1b]0;a\u009cb\x1b[03J\x1b[99999999b\x1b[1;2T\x0e\x1bc"), 4)
+	f.Add([]byte("\x1b[?1049h\x1b(0\x1b[1;5r\x1b[31m"), 4)
 	f.Fuzz(func(t *testing.T, in []byte, cut int) {
 		var s Sanitizer
 		cut = max(0, min(cut, len(in)))
 		out := s.Append(s.Append(nil, in[:cut]), in[cut:])
 		if !utf8.Valid(out) || !harmless.Match(out) {
 			t.Errorf("%q came through from %q", out, in)
+		}
+		var again Sanitizer
+		if twice := again.Append(nil, out); !bytes.Equal(twice, out) {
+			t.Errorf("%q is not all that comes through from itself: %q", out, twice)
+		}
+		if undo, want := s.Restore(), again.Restore(); undo != want || !harmless.MatchString(undo) {
+			t.Errorf("after %q: %q, after its output: %q", in, undo, want)
 		}
 		if whole := new(Sanitizer).Append(nil, in); !bytes.Equal(whole, out) {
 			t.Errorf("cut at %d: %q, whole: %q", cut, out, whole)

@@ -2,6 +2,7 @@
 package term
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -33,20 +34,29 @@ type Options struct {
 	// Length is how long the recording is, for percentages; 0 means that it
 	// is found out when it is needed.
 	Length time.Duration
+	// LineFeeds gives each line feed the carriage return that a recording
+	// without a terminal lacks and a raw terminal needs.
+	LineFeeds bool
 	// Now and After are the clock; time.Now and time.After when nil.
 	Now   func() time.Time
 	After func(time.Duration) <-chan time.Time
 }
 
-// The speeds that keys can choose.
+// The speeds that keys can choose, and the highest that Options can.
 const (
-	minSpeed = 0.25
-	maxSpeed = 16
+	minSpeed  = 0.25
+	maxSpeed  = 16
+	mostSpeed = 1000
 )
+
+// outBuffer collects what is shown at once, in bytes.
+const outBuffer = 32 << 10
 
 // Play plays src until it ends, the viewer quits, or ctx is done, and leaves
 // the terminal as it was. With keys it stays at the end until the viewer quits.
-func Play(ctx context.Context, src Source, o Options) error {
+// The error wraps cast.ErrTruncated when a recording without keys is cut off,
+// and is ctx's cause when ctx ended it.
+func Play(ctx context.Context, src Source, o Options) (err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -56,22 +66,26 @@ func Play(ctx context.Context, src Source, o Options) error {
 	if o.Speed == 0 {
 		o.Speed = 1
 	}
-	if o.Speed < 0 || o.Speed > 1000 {
+	if !(o.Speed > 0 && o.Speed <= mostSpeed) {
 		return errors.New("the speed is a number above 0, up to 1000")
 	}
-	p := &player{o: o, src: src, speed: o.Speed}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the reader of keys
+	p := &player{ctx: ctx, o: o, src: src, w: bufio.NewWriterSize(o.Out, outBuffer), speed: o.Speed, at: o.Now()}
+	p.noteSize(src.Header().Cols, src.Header().Rows)
 	defer func() {
-		p.out(p.clean.Restore())
 		p.leave()
+		err = errors.Join(err, p.w.Flush())
 	}()
 	if o.In != nil {
 		p.keys = readKeys(ctx, o.In)
-		p.out("\x1b[H\x1b[2J")
+		p.out(clearScreen)
 	}
 	if o.From > 0 {
 		if err := p.seek(o.From); err != nil {
 			return err
 		}
 	}
-	return p.run(ctx)
+	p.say()
+	return p.run()
 }
