@@ -83,6 +83,10 @@ func (s *session) runMenu(st start) error {
 	case err != nil:
 		return err
 	}
+	// The answer may have taken longer than the sign-in lasts.
+	if err := s.c.stillAllowed(); err != nil {
+		return err
+	}
 	return s.runTarget(choice, st)
 }
 

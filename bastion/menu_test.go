@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,6 +115,41 @@ func TestMenuGivesUp(t *testing.T) {
 	}
 	if got := run(t, c, "", func(s *ssh.Session) { tty(s); s.Stdin = strings.NewReader("") }); got.code != 1 || got.err != "" {
 		t.Error(got)
+	}
+}
+
+// A menu that waits for its answer does not outlive the sign-in: what is chosen
+// after that, or after policy has changed its mind, is not opened.
+func TestMenuChecksTheSignInAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		later  time.Duration
+		denied bool
+		want   string
+	}{
+		"expired": {2 * time.Hour, false, "Your sign-in has expired; connect again to renew it."},
+		"denied":  {0, true, "alice@example.com is not allowed to sign in here."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newFakeWorld(t)
+			var later atomic.Int64
+			var denied atomic.Bool
+			w.now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+			w.deny = func(r policy.Request) bool { return r.Action == policy.ActionSignIn && denied.Load() }
+			f := startFront(t, w, nil)
+			key, raw := newKeyFile(t)
+			f.bind(key.PublicKey(), alice)
+			term, shown, wait := f.stock(key, raw).inTerminal("bastion")
+			expect(t, shown, "(q quits): ")
+			later.Store(int64(tc.later))
+			denied.Store(tc.denied)
+			io.WriteString(term, "1\r")
+			if code := wait(); code != 1 || !strings.Contains(shown.String(), tc.want) {
+				t.Errorf("exit %d\n%s", code, shown)
+			}
+			if len(f.connects) != 0 {
+				t.Error("a target was reached")
+			}
+		})
 	}
 }
 
