@@ -105,7 +105,11 @@ type SignInRequest struct {
 type PendingSignIn interface {
 	Prompt() SignInPrompt
 	// Wait blocks until the identity provider has an answer or ctx is done.
+	// It binds nothing yet.
 	Wait(ctx context.Context) (Identity, error)
+	// Keep binds the key to what Wait returned. It is called once the
+	// sign-in is allowed and entered; until then it does not count.
+	Keep(ctx context.Context) error
 }
 
 // SignInPrompt is what the user needs to answer a device flow.

@@ -75,11 +75,12 @@ func (a *authenticator) device(key ssh.PublicKey, ask ssh.KeyboardInteractiveCha
 	if err != nil {
 		return a.signInFailed(key, err)
 	}
-	return a.signedIn(key, id)
+	return a.signedIn(key, id, pending.Keep)
 }
 
-// signedIn checks what the sign-in returned and enters it.
-func (a *authenticator) signedIn(key ssh.PublicKey, id Identity) (*grant, error) {
+// signedIn checks what the sign-in returned, enters it, and then keeps it: a
+// sign-in that is refused or not on account must not bind the key.
+func (a *authenticator) signedIn(key ssh.PublicKey, id Identity, keep func(context.Context) error) (*grant, error) {
 	var fp policy.Fingerprint
 	if key != nil {
 		fp = policy.Fingerprint(ssh.FingerprintSHA256(key))
@@ -101,6 +102,9 @@ func (a *authenticator) signedIn(key ssh.PublicKey, id Identity) (*grant, error)
 		"key": string(fp), "via": "ssh", "expires": id.Expires.UTC().Format(time.RFC3339)}})
 	if err != nil {
 		return refused("The sign-in could not be entered in the ledger, so it does not count."), nil
+	}
+	if err := keep(a.ctx); err != nil {
+		return a.signInFailed(key, fmt.Errorf("the key could not be bound: %w", err))
 	}
 	a.log.Info("signed in", "user", id.User.String(), "key", fp, "expires", id.Expires)
 	return &grant{identity: id, key: key}, nil

@@ -44,6 +44,7 @@ type fakeWorld struct {
 	recordErr   error
 	connectErr  error
 	signInErr   error
+	keepErr     error
 	identifyErr error
 }
 
@@ -219,9 +220,18 @@ func (p *fakeSignIn) Wait(ctx context.Context) (id Identity, err error) {
 	id = Identity{User: p.user, Expires: p.w.now().Add(time.Hour)}
 	if p.request.Key != nil {
 		id.Key = policy.Fingerprint(ssh.FingerprintSHA256(p.request.Key))
-		p.w.bind(p.request.Key, p.user)
 	}
 	return id, nil
+}
+
+func (p *fakeSignIn) Keep(context.Context) error {
+	if err := p.w.keepErr; err != nil {
+		return err
+	}
+	if p.request.Key != nil {
+		p.w.bind(p.request.Key, p.user)
+	}
+	return nil
 }
 
 func (w *fakeWorld) openRecording(_ context.Context, s policy.Session) (proxy.Recording, error) {

@@ -145,6 +145,8 @@ func TestFailedSignInIsOneSentence(t *testing.T) {
 				return nil
 			}
 		}, "The sign-in could not be entered in the ledger, so it does not count.", ""},
+		{"binding", nil, func(w *fakeWorld) { w.keepErr = errors.New("disk full at 10.0.0.1") },
+			`The sign-in failed; the bastion's log has the reason under connection [0-9a-z]{26}\.`, policy.EntrySignInFailed},
 	} {
 		for _, args := range [][]string{{"root@db1@bastion", "true"}, {"root@db1@bastion"}, {"-tt", "bastion"}, {"-tt", "root@db1@bastion", "id"}} {
 			t.Run(tc.name+" "+strings.Join(args, " "), func(t *testing.T) {
@@ -183,6 +185,11 @@ func TestFailedSignInIsOneSentence(t *testing.T) {
 				}
 				if len(f.connects) != 0 || len(f.recordings) != 0 {
 					t.Error("something was started")
+				}
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				if len(f.bound) != 0 {
+					t.Errorf("a sign-in that failed bound a key: %v", f.bound)
 				}
 			})
 		}

@@ -81,35 +81,44 @@ type pendingSignIn struct {
 	node    *node
 	request bastion.SignInRequest
 	device  *signin.Device
+	found   bastion.Identity // what Wait returned
+	at      time.Time        // when
 }
 
 func (p *pendingSignIn) Prompt() bastion.SignInPrompt {
 	return bastion.SignInPrompt{URL: p.device.VerificationURL, CompleteURL: p.device.CompleteURL, Code: p.device.UserCode, Expires: p.device.Expires}
 }
 
-// Wait blocks until the identity provider has an answer. The key is bound to
-// the user for as long as a certificate would live.
+// Wait blocks until the identity provider has an answer. Whether the user is
+// let in is the bastion's to ask.
 func (p *pendingSignIn) Wait(ctx context.Context) (bastion.Identity, error) {
 	n := p.node
 	user, err := p.device.Wait(ctx)
 	if err != nil {
 		return bastion.Identity{}, n.logSignIn(err)
 	}
-	d := n.decide(policy.Request{User: user, Action: policy.ActionSignIn, Source: p.request.Source.Addr()})
-	if !d.Allowed {
-		return bastion.Identity{}, &userError{fmt.Sprintf("%s is not allowed to sign in here.", user), errors.New(d.Reason)}
-	}
-	now := time.Now()
-	if err := n.catalog.PutUser(ctx, user, now); err != nil {
+	p.at = time.Now()
+	// Also for a user who will not be let in: what was bound or issued before
+	// is judged by the groups of now (THREATS T7).
+	if err := n.catalog.PutUser(ctx, user, p.at); err != nil {
 		return bastion.Identity{}, err
 	}
-	id := bastion.Identity{User: user, Expires: now.Add(n.lifetime(d))}
-	if p.request.Key == nil {
-		return id, nil
+	d := n.decide(policy.Request{User: user, Action: policy.ActionSignIn, Source: p.request.Source.Addr()})
+	p.found = bastion.Identity{User: user, Expires: p.at.Add(n.lifetime(d))}
+	if p.request.Key != nil {
+		p.found.Key = certs.FingerprintOf(p.request.Key)
 	}
-	id.Key = certs.FingerprintOf(p.request.Key)
-	return id, n.catalog.Bind(ctx, catalog.Binding{Fingerprint: id.Key, Principal: user.Principal(),
-		Source: p.request.Source.String(), Created: now, Expires: id.Expires})
+	return p.found, nil
+}
+
+// Keep binds the key that signed, if any, to the user for as long as a
+// certificate would live.
+func (p *pendingSignIn) Keep(ctx context.Context) error {
+	if p.request.Key == nil {
+		return nil
+	}
+	return p.node.catalog.Bind(ctx, catalog.Binding{Fingerprint: p.found.Key, Principal: p.found.User.Principal(),
+		Source: p.request.Source.String(), Created: p.at, Expires: p.found.Expires})
 }
 
 // lifetime is the configured one, or what policy shortens it to.
