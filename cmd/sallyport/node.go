@@ -176,22 +176,38 @@ func (n *node) openIdentity(context.Context) error {
 	return err
 }
 
-// recover seals what a crash left open and brings the index up to date.
+// recover seals what a crash left open and brings the index up to date. What
+// can be recovered is, also when something else cannot: it is not found again.
 func (n *node) recover(ctx context.Context) error {
 	found, err := n.recorder.Recover(ctx)
-	if err != nil {
-		return err
-	}
 	for _, r := range found {
 		n.log.Warn("a recording was interrupted", "session", r.Session.ID, "user", r.Session.User.String(), "target", r.Session.Target)
-		if err := n.catalog.PutRecording(ctx, r); err != nil {
-			return err
-		}
-		if err := n.audit(ctx, sessionEntry(policy.EntrySessionEnd, r.Session, "interrupted", "the bastion stopped during the session")); err != nil {
-			return err
-		}
+		err = errors.Join(err, n.settle(ctx, r, "the bastion stopped during the session"))
 	}
-	return nil
+	return errors.Join(err, n.reindex(ctx))
+}
+
+// reindex settles the recordings that a crash, or a failure of the catalog,
+// kept open in the index although they are sealed.
+func (n *node) reindex(ctx context.Context) error {
+	open, err := n.catalog.Recordings(ctx, catalog.Filter{State: policy.RecordingOpen})
+	for _, r := range open {
+		sealed, readErr := recorder.ReadManifest(dataDir(n.cfg.Data).recordings(), r.Session.ID)
+		if readErr != nil {
+			n.log.Error("a recording that the catalog has as open cannot be found", "session", r.Session.ID, "error", readErr)
+			continue
+		}
+		err = errors.Join(err, n.settle(ctx, sealed, "the bastion stopped when the session had ended"))
+	}
+	return err
+}
+
+// settle puts a sealed recording into the index and its end into the ledger.
+func (n *node) settle(ctx context.Context, r policy.Recording, reason string) error {
+	if err := n.catalog.PutRecording(ctx, r); err != nil {
+		return err
+	}
+	return n.audit(ctx, sessionEntry(policy.EntrySessionEnd, r.Session, string(r.Summary.State), reason))
 }
 
 // audit writes an entry to the ledger and to the log. It returns once the
@@ -276,13 +292,14 @@ func newTargetSet(cfg *Config, hostCA ssh.PublicKey) *targetSet {
 	return s
 }
 
-// lookup takes NAME or NAME.SUFFIX, in any case (host names have none).
+// lookup takes NAME or NAME.SUFFIX, in any case (host names have none). A name
+// as it stands comes first: no target hides behind another's longer name.
 func (s *targetSet) lookup(name string) (policy.Target, bool) {
 	name = strings.ToLower(name)
-	if s.suffix != "" {
-		name = strings.TrimSuffix(name, "."+strings.ToLower(s.suffix))
-	}
 	i, ok := s.byName[name]
+	if !ok && s.suffix != "" {
+		i, ok = s.byName[strings.TrimSuffix(name, "."+strings.ToLower(s.suffix))]
+	}
 	if !ok {
 		return policy.Target{}, false
 	}

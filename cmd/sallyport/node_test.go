@@ -33,6 +33,11 @@ func TestTargetLookup(t *testing.T) {
 		t.Fatal(err)
 	}
 	set := newTargetSet(c, mustKey(t))
+	longer := *c
+	longer.Targets = append(longer.Targets, TargetYAML{Name: "db1.b.example", Address: "other:22"})
+	if got, ok := newTargetSet(&longer, mustKey(t)).lookup("db1.b.example"); !ok || got.Name != "db1.b.example" {
+		t.Errorf("a target whose name ends in the suffix is taken for %q", got.Name)
+	}
 	for name, want := range map[string]bool{"db1": true, "DB1": true, "db1.b.example": true, "db2": false, "127.0.0.1": false, "db1.b.example.": false, "": false} {
 		if _, ok := set.lookup(name); ok != want {
 			t.Errorf("lookup(%q) = %v", name, ok)
