@@ -71,6 +71,9 @@ and stops.`,
 
 // serve runs until ctx ends or a listener fails.
 func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger) (err error) {
+	hup := make(chan os.Signal, 1) // from the first moment on: SIGHUP would end the process
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	n, err := openNode(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -100,7 +103,7 @@ func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger) (err
 	if webListener != nil {
 		g.Go(func() error { return n.serveWeb(ctx, webListener) })
 	}
-	g.Go(func() error { return n.onHangup(ctx, file) })
+	g.Go(func() error { return n.onHangup(ctx, hup, file) })
 	log.Info("ready", "ssh", sshListener.Addr().String(), "web", cfg.Web.URL, "name", cfg.SSH.Name, "targets", len(cfg.Targets))
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -110,10 +113,7 @@ func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger) (err
 }
 
 // onHangup reloads on every SIGHUP until ctx ends.
-func (n *node) onHangup(ctx context.Context, file string) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (n *node) onHangup(ctx context.Context, hup <-chan os.Signal, file string) error {
 	for {
 		select {
 		case <-ctx.Done():
