@@ -62,11 +62,11 @@ func (p *player) status() {
 	if p.o.Length > 0 {
 		length = " / " + clock(p.o.Length)
 	}
-	size := ""
+	size := "" // of the recording, when it does not fit
 	if p.cols > p.o.Cols || p.rows > p.o.Rows {
-		size = fmt.Sprintf("  recorded at %dx%d, this terminal is smaller", p.cols, p.rows)
+		size = fmt.Sprintf("  recorded at %dx%d", p.cols, p.rows)
 	}
-	p.bottom(fmt.Sprintf(" %s%s  %gx  %s  (space %s, ? helps, q quits)%s ", clock(p.pos), length, p.speed, what, p.spaceDoes(), size))
+	p.bottom(fmt.Sprintf(" %s%s  %gx  %s%s  (space %s, ? helps, q quits) ", clock(p.pos), length, p.speed, what, size, p.spaceDoes()))
 }
 
 func (p *player) spaceDoes() string {
