@@ -18,7 +18,7 @@ import (
 
 var (
 	nameRE  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
-	loginRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}$`)
+	loginRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}$`) // what a certificate may name
 	labelRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$`)
 	envRE   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\*?$`)
 )
@@ -128,7 +128,7 @@ func (c *Config) checkTarget(path string, t TargetYAML) error {
 	}
 	for i, l := range t.Logins {
 		if !loginRE.MatchString(l) {
-			return c.dec.at(fmt.Sprintf("%s.logins[%d]", path, i), "want an account name, found %q", l)
+			return c.dec.at(fmt.Sprintf("%s.logins[%d]", path, i), "want an account name of letters, digits and ._@-, found %q", l)
 		}
 	}
 	for k := range t.Labels {

@@ -54,6 +54,7 @@ func TestConfigErrorsNamePlaceAndRemedy(t *testing.T) {
 		{"self is no host key", minimalConfig + target + "    host_keys: [self]\n", `targets[0].host_keys[0]: want one public key`},
 		{"no logins", minimalConfig + "targets:\n  - name: a\n    address: a:22\n    host_ca: [self]\n", `targets[0]: logins is needed`},
 		{"hostile login", minimalConfig + "targets:\n  - name: a\n    address: a:22\n    logins: ['-oProxyCommand=x']\n    host_ca: [self]\n", `targets[0].logins[0]: want an account name`},
+		{"login that no certificate can name", minimalConfig + "targets:\n  - name: a\n    address: a:22\n    logins: ['CORP\\alice']\n    host_ca: [self]\n", `targets[0].logins[0]: want an account name of letters, digits and ._@-, found`},
 		{"same target", minimalConfig + target + "    host_ca: [self]\n  - name: DB1\n    address: x:1\n", `target "DB1" is given twice`},
 		{"bad expression", minimalConfig + "redact:\n  rules:\n    - name: mine\n      pattern: '('\n", `f.yaml:5:3: redact: `},
 		{"log level", minimalConfig + "log: {level: loud}\n", `log.level: want debug, info, warn or error, found "loud"`},
