@@ -39,7 +39,8 @@ func execute(ctx context.Context, cmd *cobra.Command) int {
 		return 0
 	}
 	if err.Error() != "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "sallyport:", err)
+		// It may quote a server, or a file, that nobody vouches for.
+		fmt.Fprintln(cmd.ErrOrStderr(), "sallyport:", printableLines(err.Error()))
 	}
 	var usage *usageError
 	if errors.As(err, &usage) {
