@@ -114,6 +114,13 @@ func runLogin(ctx context.Context, o loginOptions, in io.Reader, out, errOut io.
 		return err
 	}
 	saved := savedBastion{Name: trust.seenName(), Expires: time.Unix(int64(cert.ValidBefore), 0), CALine: strings.TrimSpace(caLine)}
+	authority, err := checkCALine(saved.CALine, saved.Name)
+	if err != nil {
+		return fmt.Errorf("%w; nothing was changed", err)
+	}
+	if !trust.is(authority) {
+		return errors.New("the bastion sent another host CA than the one that was trusted; nothing was changed")
+	}
 	if err := key.store(&files, &saved, cert); err != nil {
 		return err
 	}

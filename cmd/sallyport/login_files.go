@@ -160,16 +160,31 @@ func (f *sshFiles) include() error {
 	return writeFileAtomic(path, append([]byte(includeComment+"\n"+line+"\n\n"), old...), 0o600)
 }
 
+// checkCALine accepts one @cert-authority line for the bastion called name and
+// a domain of targets, and returns the authority. A domain is *.SUFFIX, where
+// SUFFIX is the bastion's name or has a dot: whoever runs a bastion must not be
+// trusted, or passed through, for every host of the world.
+func checkCALine(line, name string) (ssh.PublicKey, error) {
+	marker, hosts, key, _, rest, err := ssh.ParseKnownHosts([]byte(line))
+	if err != nil || marker != "cert-authority" || len(rest) > 0 || strings.ContainsAny(line, "\r\n") {
+		return nil, errors.New("the bastion sent something that is no @cert-authority line")
+	}
+	for _, h := range hosts {
+		suffix, domain := strings.CutPrefix(h, "*.")
+		if h != name && !(domain && nameRE.MatchString(suffix) && (suffix == name || strings.Contains(suffix, "."))) {
+			return nil, fmt.Errorf("the bastion asked to be trusted for %q, which is more than itself and a domain of its targets", h)
+		}
+	}
+	return key, nil
+}
+
 // knownHost keeps one @cert-authority line for s, marked as ours by its comment.
 func (f *sshFiles) knownHost(s savedBastion) error {
 	if s.CALine == "" {
 		return nil
 	}
-	if _, _, _, _, _, err := ssh.ParseKnownHosts([]byte(s.CALine)); err != nil || !strings.HasPrefix(s.CALine, "@cert-authority ") || strings.ContainsAny(s.CALine, "\r\n") {
-		return errors.New("the bastion sent something that is no @cert-authority line; known_hosts was not changed")
-	}
-	if fields := strings.Fields(s.CALine); fields[1] == "*" || strings.Contains(","+fields[1]+",", ",*,") {
-		return errors.New("the bastion asked to be trusted for every host; known_hosts was not changed")
+	if _, err := checkCALine(s.CALine, s.Name); err != nil {
+		return fmt.Errorf("%w; known_hosts was not changed", err)
 	}
 	path := filepath.Join(f.dir, "known_hosts")
 	old, err := os.ReadFile(path)

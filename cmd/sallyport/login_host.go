@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +25,14 @@ type hostTrust struct {
 	in            io.Reader
 	out           io.Writer
 
-	found string // name that the certificate carries
-	err   error  // why the check failed, in words for the user
+	found     string        // name that the certificate carries
+	authority ssh.PublicKey // that signed the certificate
+	err       error         // why the check failed, in words for the user
+}
+
+// is reports whether key is the authority that was trusted.
+func (h *hostTrust) is(key ssh.PublicKey) bool {
+	return h.authority != nil && bytes.Equal(h.authority.Marshal(), key.Marshal())
 }
 
 // seenName is what the bastion is called: the name that its certificate
@@ -57,7 +64,7 @@ func (h *hostTrust) decide(remote net.Addr, key ssh.PublicKey) error {
 	if err := checker.CheckHostKey(net.JoinHostPort(name, "22"), remote, cert); err != nil {
 		return fmt.Errorf("the bastion's host certificate is not valid: %w", err)
 	}
-	h.found = name
+	h.found, h.authority = name, cert.SignatureKey
 	switch err := h.checkKnownHosts(name, remote, cert); {
 	case err == nil:
 		return nil

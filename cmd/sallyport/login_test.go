@@ -1,11 +1,14 @@
 package main
 
 import (
+	"crypto/ed25519"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/crypto/ssh"
 )
 
 const testCALine = "@cert-authority bastion.example.com,*.bastion.example.com " + testHostKey
@@ -48,6 +51,13 @@ func TestKnownHostsRefusesWhatABastionMayNotAsk(t *testing.T) {
 		"bastion " + testHostKey,
 		"@cert-authority bastion " + testHostKey + "\n@cert-authority * " + testHostKey,
 		"@revoked bastion " + testHostKey,
+		"@cert-authority ** " + testHostKey,
+		"@cert-authority bastion,?* " + testHostKey,
+		"@cert-authority bastion,*.* " + testHostKey,
+		"@cert-authority bastion,*.com " + testHostKey,
+		"@cert-authority bastion,*.example.* " + testHostKey,
+		"@cert-authority bastion,github.com " + testHostKey,
+		"@cert-authority bastion,!x,*.example.com " + testHostKey,
 		"nonsense",
 	} {
 		dir := t.TempDir()
@@ -57,6 +67,30 @@ func TestKnownHostsRefusesWhatABastionMayNotAsk(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "known_hosts")); err == nil {
 			t.Errorf("%q was written", line)
 		}
+	}
+}
+
+func TestTheAuthorityMustBeTheOneThatWasTrusted(t *testing.T) {
+	key, err := checkCALine("@cert-authority bastion,*.bastion,*.example.com "+testHostKey, "bastion")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trust := (&hostTrust{}); trust.is(key) {
+		t.Error("nothing was trusted")
+	}
+	if trust := (&hostTrust{authority: key}); !trust.is(key) {
+		t.Error("the authority is not itself")
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trust := (&hostTrust{authority: other.PublicKey()}); trust.is(key) {
+		t.Error("another authority passes")
 	}
 }
 
