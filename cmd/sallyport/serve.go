@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -218,10 +219,7 @@ func listenWeb(cfg WebConfig) (net.Listener, error) {
 
 func (n *node) serveWeb(ctx context.Context, l net.Listener) error {
 	handler, err := web.New(web.Config{Library: n.library, SignIn: n.idp, BaseURL: n.cfg.Web.URL, WellKnown: n.wellKnown(),
-		Ready: n.ready, Log: n.log, Allow: n.allowWeb,
-		Still: func(u policy.User, source netip.Addr) policy.Decision {
-			return n.decide(policy.Request{User: u, Action: policy.ActionSignIn, Source: source})
-		}})
+		Ready: n.ready, Log: n.log, Allow: n.allowWeb, Still: n.stillWeb})
 	if err != nil {
 		return err
 	}
@@ -240,8 +238,13 @@ func (n *node) serveWeb(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// allowWeb judges a sign-in in the browser, and keeps who it was.
+// allowWeb judges a sign-in in the browser, and keeps who it was: also a user
+// who is not let in, since what was bound or issued before is judged by the
+// groups of now (THREATS T7).
 func (n *node) allowWeb(ctx context.Context, u policy.User, source netip.Addr) error {
+	if err := n.catalog.PutUser(ctx, u, time.Now()); err != nil {
+		return err
+	}
 	e := policy.Entry{Kind: policy.EntrySignIn, User: &u, Source: source.String(), Detail: map[string]string{"via": "web"}}
 	d := n.decide(policy.Request{User: u, Action: policy.ActionSignIn, Source: source})
 	if !d.Allowed {
@@ -253,7 +256,29 @@ func (n *node) allowWeb(ctx context.Context, u policy.User, source netip.Addr) e
 	if !d.Allowed {
 		return &userError{fmt.Sprintf("%s is not allowed to sign in here.", u), errors.New(d.Reason)}
 	}
-	return n.catalog.PutUser(ctx, u, time.Now())
+	return nil
+}
+
+// stillWeb judges a request of somebody who signed in in the browser, as u.
+// Whoever has signed in since with other groups, anywhere, has to do so here
+// again: a session of hours must not keep what the provider has taken away.
+func (n *node) stillWeb(u policy.User, source netip.Addr) policy.Decision {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	now, err := n.catalog.User(ctx, u.Principal())
+	if err != nil {
+		return policy.Decision{Reason: "denied: the user cannot be looked up: " + err.Error()}
+	}
+	if !sameClaims(u, now) {
+		return policy.Decision{Reason: "denied: the user's claims are others than at this sign-in"}
+	}
+	return n.decide(policy.Request{User: u, Action: policy.ActionSignIn, Source: source})
+}
+
+// sameClaims compares what policies can ask about.
+func sameClaims(a, b policy.User) bool {
+	sorted := func(g []string) []string { return slices.Sorted(slices.Values(g)) }
+	return a.Name == b.Name && a.Email == b.Email && slices.Equal(sorted(a.Groups), sorted(b.Groups))
 }
 
 // wellKnown is what anybody may know: the public halves of the authorities.

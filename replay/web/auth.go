@@ -103,7 +103,7 @@ func (s *server) identify(w http.ResponseWriter, r *http.Request) (who *signedIn
 	return who, r.WithContext(context.WithValue(r.Context(), whoKey{}, who)), true
 }
 
-const notAllowed = "You are known, but the policy of this bastion does not let you in."
+const notAllowed = "Your session has ended: the policy of this bastion does not let you in, or your account has changed since. You may try to sign in again."
 
 // login sends the browser to the issuer, with what callback will need to know
 // in a cookie.
