@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"sallyport/recorder/cast"
@@ -40,29 +42,29 @@ type Report struct {
 }
 
 // Export writes all of s to w. A recording that is cut off is exported up to
-// its last whole event, and the report says so.
+// its last whole event, and the report says so. A damaged one is exported up to
+// the damage, which is the error.
 func Export(w io.Writer, s *Stream, f Format) (Report, error) {
 	out := bufio.NewWriterSize(w, 64<<10)
 	e := exporter{out: out, format: f, text: newTextWriter(out)}
-	if err := e.header(s.Header()); err != nil {
-		return e.report, err
-	}
-	for {
-		p, err := s.next()
-		if errors.Is(err, cast.ErrTruncated) {
-			e.report.Truncated = true
-			err = io.EOF
-		}
-		if err == io.EOF {
-			return e.report, errors.Join(e.text.Flush(), out.Flush())
-		}
-		if err != nil {
-			return e.report, err
-		}
-		if err := e.piece(p); err != nil {
-			return e.report, err
+	err := e.header(s.Header())
+	for err == nil {
+		var p piece
+		if p, err = s.next(); err == nil {
+			err = e.piece(p)
 		}
 	}
+	if errors.Is(err, ErrTruncated) {
+		e.report.Truncated = true
+		err = io.EOF
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	if flushed := errors.Join(e.text.Flush(), out.Flush()); err == nil {
+		err = flushed
+	}
+	return e.report, err
 }
 
 type exporter struct {
@@ -90,8 +92,27 @@ func (e *exporter) header(h cast.Header) error {
 	if err != nil {
 		return err
 	}
-	_, err = e.out.Write(line)
+	_, err = e.out.Write(EscapeJSON(line))
 	return err
+}
+
+// EscapeJSON writes the characters of a JSON text that a terminal would obey,
+// or that turn or hide what is beside them, as \u escapes (RFC 8259, section
+// 7). It means the same as before, and is safe to print.
+func EscapeJSON(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || r == '\t' || unicode.IsPrint(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 func (e *exporter) piece(p piece) error {
@@ -106,7 +127,10 @@ func (e *exporter) piece(p piece) error {
 	case FormatRaw:
 		return e.bytes(e.out, output, p.bytes)
 	case FormatText:
-		return e.bytes(e.text, output, []byte(p.event.Data))
+		if output {
+			e.report.Replaced += invalid(p.bytes)
+		}
+		return e.bytes(e.text.stream(p.event.Code), output, []byte(p.event.Data))
 	}
 	code := p.event.Code
 	if code == cast.CodeStderr {

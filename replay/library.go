@@ -5,7 +5,6 @@ package replay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"sallyport/policy"
@@ -62,7 +61,8 @@ type Library struct {
 	// back with its name only, so that policies can still judge it.
 	Target func(name string) policy.Target
 	// Audit returns once the entry is durable. What cannot be entered is not
-	// shown.
+	// shown. Viewers from elsewhere are told no more than that, so Audit logs
+	// why it failed.
 	Audit func(context.Context, policy.Entry) error
 }
 
@@ -154,21 +154,31 @@ func (l *Library) open(ctx context.Context, v Viewer, id policy.SessionID, view 
 		return nil, l.refuse(ctx, v, r, view, ErrForbidden)
 	}
 	if err := l.Audit(ctx, l.entry(kind, v, r, view)); err != nil {
-		return nil, fmt.Errorf("the recording is not shown: %w", err)
+		return nil, &entryError{err: err, detail: v.Local}
 	}
-	path := recorder.Path(l.Dir, string(id))
-	reader, err := recorder.OpenFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return &Stream{reader: reader, path: path, recording: r, view: view}, nil
+	return openStream(recorder.Path(l.Dir, string(id)), r, view)
 }
 
-// refuse enters that v asked for what is not theirs.
-func (l *Library) refuse(ctx context.Context, v Viewer, r policy.Recording, view View, answer error) error {
-	if err := l.Audit(ctx, l.entry(policy.EntryDeny, v, r, view)); err != nil {
-		return fmt.Errorf("%w (%v)", answer, err)
+// entryError says that a look could not be entered; with detail, also why.
+type entryError struct {
+	err    error
+	detail bool
+}
+
+func (e *entryError) Error() string {
+	const what = "the recording is not shown, because that cannot be entered in the ledger"
+	if e.detail {
+		return what + ": " + e.err.Error()
 	}
+	return what
+}
+
+func (e *entryError) Unwrap() error { return e.err }
+
+// refuse enters that v asked for what is not theirs. The answer is the same
+// where that fails: it must not tell that the recording exists.
+func (l *Library) refuse(ctx context.Context, v Viewer, r policy.Recording, view View, answer error) error {
+	_ = l.Audit(ctx, l.entry(policy.EntryDeny, v, r, view)) // Audit logs its failures, and nothing is shown anyway
 	return answer
 }
 

@@ -4,18 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 
 	"sallyport/policy"
 	"sallyport/recorder"
@@ -54,7 +48,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t}
+	// A clock that hardly moves: nothing that redaction holds back becomes due
+	// because the machine is busy.
+	began, ticks := time.Now(), atomic.Int64{}
 	w.rec, err = recorder.New(recorder.Options{Dir: filepath.Join(dir, "recordings"),
+		Now:       func() time.Time { return began.Add(time.Duration(ticks.Add(1)) * time.Microsecond) },
 		NewMasker: func(s policy.Session) recorder.Masker { return rules.NewMasker(s.Cols) }})
 	if err != nil {
 		t.Fatal(err)
@@ -76,12 +74,17 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// record makes a whole recording whose output arrives in the given pieces.
+// record makes a whole recording of a shell whose output arrives in the given
+// pieces.
 func (w *world) record(pieces ...[]byte) policy.SessionID {
 	w.t.Helper()
+	return w.recordSession(policy.Session{Action: policy.ActionShell, TTY: true, Cols: 80, Rows: 24}, pieces...)
+}
+
+func (w *world) recordSession(s policy.Session, pieces ...[]byte) policy.SessionID {
+	w.t.Helper()
 	ctx := context.Background()
-	s := policy.Session{ID: policy.NewSessionID(time.Now()), User: owner, Target: "db1", Login: "root", Action: policy.ActionShell,
-		TTY: true, Cols: 80, Rows: 24, Start: time.Now()}
+	s.ID, s.User, s.Target, s.Login, s.Start = policy.NewSessionID(time.Now()), owner, "db1", "root", time.Now()
 	if err := w.cat.Begin(ctx, s); err != nil {
 		w.t.Fatal(err)
 	}
@@ -186,8 +189,17 @@ func TestNothingIsShownWithoutItsEntry(t *testing.T) {
 	if s, err := w.Open(context.Background(), replay.Viewer{User: owner}, id, replay.Masked); err == nil || s != nil {
 		t.Errorf("shown: %v %v", s, err)
 	}
-	if s, err := w.OpenExport(context.Background(), replay.Viewer{Local: true}, id, replay.Raw); err == nil || s != nil {
+	if s, err := w.OpenExport(context.Background(), replay.Viewer{Local: true}, id, replay.Raw); !errors.Is(err, w.broken) || s != nil || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("exported: %v %v", s, err)
+	}
+	if _, err := w.Open(context.Background(), replay.Viewer{User: owner}, id, replay.Masked); err == nil || strings.Contains(err.Error(), "disk full") {
+		t.Errorf("a remote viewer is told %v", err)
+	}
+	// Nor does the failure tell a stranger that there is something.
+	_, err := w.Open(context.Background(), replay.Viewer{User: stranger}, id, replay.Masked)
+	_, absent := w.Open(context.Background(), replay.Viewer{User: stranger}, policy.NewSessionID(time.Now()), replay.Masked)
+	if err == nil || absent == nil || err.Error() != absent.Error() {
+		t.Errorf("a stranger is told %v of a recording, and %v of none", err, absent)
 	}
 }
 
@@ -217,53 +229,6 @@ func TestListSkipsWhatOthersMaySeeWithoutLosingPages(t *testing.T) {
 	}
 }
 
-// TestMaskedCopiesHoldNoSecret cuts the output at random places; no copy of
-// the masked view may hold the secret or what was typed, and the raw one holds
-// every byte.
-func TestMaskedCopiesHoldNoSecret(t *testing.T) {
-	const secret = "Z3QW7RTY5UPLK2MN"
-	out := []byte("before \x1b[1mAKIA" + secret + "\x1b[0m after\r\npassword=hunter2-xyz\r\n\xff\xfe caf\xc3\xa9 \x1b]0;title\x07end\r\n")
-	rng := rand.New(rand.NewPCG(1, 2))
-	for range 30 {
-		w := newWorld(t)
-		var pieces [][]byte
-		for rest := out; len(rest) > 0; {
-			n := 1 + rng.IntN(min(len(rest), 9))
-			pieces, rest = append(pieces, rest[:n]), rest[n:]
-		}
-		id := w.record(pieces...)
-		for _, f := range []replay.Format{replay.FormatV2, replay.FormatV3, replay.FormatRaw, replay.FormatText} {
-			text, report := w.export(replay.Viewer{User: auditor}, id, replay.Masked, f)
-			for _, bad := range []string{secret, secret[:8], "hunter2", "typed-secret"} {
-				if strings.Contains(text, bad) {
-					t.Fatalf("%s of the masked view holds %q:\n%s", f, bad, text)
-				}
-			}
-			if report.Masks == 0 {
-				t.Errorf("%s: no mask counted", f)
-			}
-			if (f == replay.FormatV2 || f == replay.FormatV3) && report.Replaced != 2 {
-				t.Errorf("%s: %d bytes replaced, want 2", f, report.Replaced)
-			}
-		}
-		if raw, _ := w.export(replay.Viewer{User: auditor}, id, replay.Raw, replay.FormatRaw); raw != string(out) {
-			t.Fatalf("raw bytes differ:\n%q\n%q", raw, out)
-		}
-		if v3, _ := w.export(replay.Viewer{User: auditor}, id, replay.Raw, replay.FormatV3); !strings.Contains(v3, "typed-secret") {
-			t.Error("the raw view lacks what was typed")
-		}
-	}
-}
-
-func TestTextIsReadable(t *testing.T) {
-	w := newWorld(t)
-	id := w.record([]byte("\x1b[32mok\x1b"), []byte("[0m\r\n10%\r50%\r99%\x1b[K\r\nab\b\bX\ttab\x1b]0;ti"), []byte("tle\x07\r\n$ ls\x1b[2D"), []byte("cd\r\nlast"))
-	text, _ := w.export(replay.Viewer{User: owner}, id, replay.Masked, replay.FormatText)
-	if want := "ok\n99%\nXb      tab\n$ cd\nlast\n"; text != want {
-		t.Errorf("got %q, want %q", text, want)
-	}
-}
-
 func TestExportIsEnteredAsExport(t *testing.T) {
 	w := newWorld(t)
 	id := w.record([]byte("x"))
@@ -271,41 +236,6 @@ func TestExportIsEnteredAsExport(t *testing.T) {
 	w.export(replay.Viewer{User: auditor, Via: "ssh"}, id, replay.Raw, replay.FormatRaw)
 	if len(w.entries) != 1 || w.entries[0].Kind != policy.EntryExport || w.entries[0].Detail["view"] != "raw" || w.entries[0].Detail["owner"] != "owner@example.com" {
 		t.Errorf("%+v", w.entries)
-	}
-}
-
-// A recording that is cut off at any byte is exported up to its last whole
-// event.
-func TestCutAnywhere(t *testing.T) {
-	w := newWorld(t)
-	id := w.record([]byte("one\r\n"), []byte("AKIAZ3QW7RTY5UPLK2MN\r\n"), []byte("\xff\r\n"))
-	file, err := os.ReadFile(recorder.Path(w.Dir, string(id)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "cut.cast")
-	header := bytes.IndexByte(file, '\n') + 1
-	last := ""
-	for n := header; n <= len(file); n++ {
-		if err := os.WriteFile(path, file[:n], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s, err := replay.OpenFile(path, replay.Raw)
-		if err != nil {
-			t.Fatalf("cut at %d: %v", n, err)
-		}
-		var out bytes.Buffer
-		if _, err := replay.Export(&out, s, replay.FormatRaw); err != nil {
-			t.Fatalf("cut at %d: %v", n, err)
-		}
-		s.Close()
-		if !strings.HasPrefix(out.String(), last) {
-			t.Fatalf("cut at %d: %q after %q", n, out.String(), last)
-		}
-		last = out.String()
-	}
-	if last != "one\r\nAKIAZ3QW7RTY5UPLK2MN\r\n\xff\r\n" {
-		t.Errorf("whole: %q", last)
 	}
 }
 
@@ -337,47 +267,5 @@ func TestRewindIsTheSameLook(t *testing.T) {
 	}
 	if len(w.entries) != 1 {
 		t.Errorf("%d entries", len(w.entries))
-	}
-}
-
-// Debian's asciinema 2 reads v1 and v2.
-func TestAsciinemaReadsV2(t *testing.T) {
-	path, err := exec.LookPath("asciinema")
-	if err != nil {
-		if os.Getenv("SALLYPORT_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("asciinema is not installed")
-	}
-	w := newWorld(t)
-	id := w.record([]byte("caf\xc3\xa9 \x1b[1mbold\x1b[0m\r\n"), []byte("\xff\r\n"))
-	text, _ := w.export(replay.Viewer{User: owner}, id, replay.Masked, replay.FormatV2)
-	file := filepath.Join(t.TempDir(), "x.cast")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ptmx, tty, err := pty.Open() // it wants a terminal, though it only writes
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ptmx.Close()
-	defer tty.Close()
-	cmd := exec.Command(path, "cat", file)
-	cmd.Stdin, cmd.SysProcAttr = tty, &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "HOME="+t.TempDir())
-	out, err := cmd.Output()
-	if want := "café \x1b[1mbold\x1b[0m\r\n\uFFFD\r\n"; err != nil || string(out) != want {
-		t.Errorf("%v: %q, want %q", err, out, want)
-	}
-}
-
-func TestParseFormat(t *testing.T) {
-	for _, f := range []string{"v2", "v3", "raw", "txt"} {
-		if got, err := replay.ParseFormat(f); err != nil || string(got) != f {
-			t.Errorf("%s: %v %v", f, got, err)
-		}
-	}
-	if _, err := replay.ParseFormat("mp4"); err == nil || !strings.Contains(fmt.Sprint(err), "v2, v3, raw, txt") {
-		t.Errorf("%v", err)
 	}
 }

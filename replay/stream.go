@@ -2,6 +2,12 @@ package replay
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"sallyport/policy"
@@ -15,10 +21,12 @@ var ErrTruncated = cast.ErrTruncated
 
 // Stream reads one recording in one view. It is not safe for concurrent use.
 type Stream struct {
+	file      *os.File
 	reader    *recorder.Reader
 	recording policy.Recording
 	view      View
 	path      string
+	missing   int64 // bytes that the manifest knows and the file has not
 	queue     []piece
 }
 
@@ -29,14 +37,77 @@ type piece struct {
 }
 
 // OpenFile opens a file without a server and without a policy: whoever can
-// read the file can read it anyway.
+// read the file can read it anyway. A manifest beside it is used if there is
+// one.
 func OpenFile(path string, view View) (*Stream, error) {
-	r, err := recorder.OpenFile(path)
+	s, err := openStream(path, policy.Recording{}, view)
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	session := s.reader.Session()
+	s.recording = policy.Recording{Session: session, Summary: policy.Summary{ID: session.ID}}
+	if filepath.Base(path) == filepath.Base(recorder.Path("", string(session.ID))) {
+		if m, err := recorder.ReadManifest(filepath.Dir(path), session.ID); err == nil {
+			s.recording = m
+		}
+	}
+	if err := s.measure(); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// openStream opens the recording r at path, which no error names: it is the
+// server's own.
+func openStream(path string, r policy.Recording, view View) (*Stream, error) {
+	s := &Stream{path: path, recording: r, view: view}
+	if err := s.open(); err != nil {
 		return nil, err
 	}
-	s := r.Session()
-	return &Stream{reader: r, path: path, view: view, recording: policy.Recording{Session: s, Summary: policy.Summary{ID: s.ID}}}, nil
+	return s, nil
+}
+
+func (s *Stream) open() error {
+	f, err := os.Open(s.path)
+	if err != nil {
+		return unreadable(err)
+	}
+	r, err := recorder.NewReader(f)
+	if err != nil {
+		f.Close()
+		return unreadable(err)
+	}
+	s.file, s.reader, s.queue = f, r, nil
+	if err := s.measure(); err != nil {
+		f.Close()
+		return err
+	}
+	return nil
+}
+
+// measure finds out whether a whole recording has lost its end: a file that is
+// cut between two events looks whole by itself.
+func (s *Stream) measure() error {
+	s.missing = 0
+	if s.recording.Summary.State != policy.RecordingComplete {
+		return nil
+	}
+	info, err := s.file.Stat()
+	if err != nil {
+		return unreadable(err)
+	}
+	s.missing = max(0, s.recording.Summary.Size-info.Size())
+	return nil
+}
+
+// unreadable leaves the file's name out of err.
+func unreadable(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return fmt.Errorf("the recording cannot be read: %w", err)
 }
 
 // Recording describes what is read.
@@ -48,17 +119,15 @@ func (s *Stream) Header() cast.Header { return s.reader.Header() }
 // Rewind starts again at the first event. It is the same look, so it is not
 // entered again.
 func (s *Stream) Rewind() error {
-	r, err := recorder.OpenFile(s.path)
-	if err != nil {
+	old := s.file
+	if err := s.open(); err != nil {
 		return err
 	}
-	err = s.reader.Close()
-	s.reader, s.queue = r, nil
-	return err
+	return old.Close()
 }
 
 // Close releases the file.
-func (s *Stream) Close() error { return s.reader.Close() }
+func (s *Stream) Close() error { return s.file.Close() }
 
 // Next returns the next event: o, e, r, m, x and g, a k before the event that
 // it hid something of, and i in the raw view only. Text is valid UTF-8. The
@@ -72,6 +141,9 @@ func (s *Stream) Next() (cast.Event, error) {
 func (s *Stream) next() (piece, error) {
 	for len(s.queue) == 0 {
 		f, err := s.reader.Next()
+		if err == io.EOF && s.missing > 0 {
+			err = fmt.Errorf("the last %d bytes are missing: %w", s.missing, ErrTruncated)
+		}
 		if err != nil {
 			return piece{}, err
 		}

@@ -2,8 +2,13 @@ package replay
 
 import (
 	"bufio"
+	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"sallyport/recorder/cast"
 )
 
 // maxTextLine bounds a line of a text export, in characters; longer ones are
@@ -15,26 +20,44 @@ const maxTextLine = 64 << 10
 // erasures act on the line before it is written. Full-screen programs leave
 // the text that they printed, not their screens.
 type textWriter struct {
-	out    *bufio.Writer
+	out          *bufio.Writer
+	stdout, errs textStream
+	line         []rune
+	col          int
+	err          error
+}
+
+// textStream is standard output or standard error: a sequence that one of them
+// began is not ended by the other.
+type textStream struct {
+	t      *textWriter
 	parser *ansi.Parser
-	line   []rune
-	col    int
-	err    error
 }
 
 func newTextWriter(out *bufio.Writer) *textWriter {
-	t := &textWriter{out: out, parser: ansi.NewParser()}
-	t.parser.SetDataSize(4 << 10) // titles and the like: nobody reads them
-	t.parser.SetHandler(ansi.Handler{Print: t.print, Execute: t.execute, HandleCsi: t.csi})
+	t := &textWriter{out: out}
+	for _, s := range []*textStream{&t.stdout, &t.errs} {
+		s.t, s.parser = t, ansi.NewParser()
+		s.parser.SetDataSize(4 << 10) // titles and the like: nobody reads them
+		s.parser.SetHandler(ansi.Handler{Print: t.print, Execute: t.execute, HandleCsi: t.csi})
+	}
 	return t
 }
 
-// Write takes a piece of the output.
-func (t *textWriter) Write(p []byte) (int, error) {
-	for _, b := range p {
-		t.parser.Advance(b)
+// stream returns where output with this code goes.
+func (t *textWriter) stream(code cast.Code) *textStream {
+	if code == cast.CodeStderr {
+		return &t.errs
 	}
-	return len(p), t.err
+	return &t.stdout
+}
+
+// Write takes a piece of the output.
+func (s *textStream) Write(p []byte) (int, error) {
+	for _, b := range p {
+		s.parser.Advance(b)
+	}
+	return len(p), s.t.err
 }
 
 // Flush writes what has no line feed yet.
@@ -46,6 +69,9 @@ func (t *textWriter) Flush() error {
 }
 
 func (t *textWriter) print(r rune) {
+	if unicode.IsControl(r) { // C1, which some terminals obey
+		return
+	}
 	for len(t.line) < t.col {
 		t.line = append(t.line, ' ')
 	}
@@ -76,18 +102,17 @@ func (t *textWriter) csi(cmd ansi.Cmd, params ansi.Params) {
 	if cmd.Prefix() != 0 || cmd.Intermediate() != 0 {
 		return
 	}
-	n, _, _ := params.Param(0, 1)
+	n, _, _ := params.Param(0, 0)
+	times := max(n, 1)
 	switch cmd.Final() {
-	case 'K':
-		if n, _, _ := params.Param(0, 0); n == 0 && t.col < len(t.line) {
-			t.line = t.line[:t.col]
-		}
+	case 'J', 'K':
+		t.erase(n)
 	case 'C':
-		t.col = min(t.col+max(n, 1), maxTextLine-1)
+		t.col = min(t.col+times, maxTextLine-1)
 	case 'D':
-		t.col = max(0, t.col-max(n, 1))
+		t.col = max(0, t.col-times)
 	case 'G':
-		t.col = min(max(n, 1), maxTextLine) - 1
+		t.col = min(times, maxTextLine) - 1
 	case 'H', 'f': // the program draws elsewhere: what is there so far is a line
 		if len(t.line) > 0 {
 			t.newline()
@@ -95,8 +120,26 @@ func (t *textWriter) csi(cmd ansi.Cmd, params ansi.Params) {
 		t.col = 0
 	case 'P':
 		if t.col < len(t.line) {
-			t.line = append(t.line[:t.col], t.line[min(len(t.line), t.col+max(n, 1)):]...)
+			t.line = slices.Delete(t.line, t.col, min(len(t.line), t.col+times))
 		}
+	case '@':
+		if room := min(times, maxTextLine-len(t.line)); t.col < len(t.line) && room > 0 {
+			t.line = slices.Insert(t.line, t.col, []rune(strings.Repeat(" ", room))...)
+		}
+	}
+}
+
+// erase blanks the line from the cursor (0), up to it (1) or all of it (2).
+func (t *textWriter) erase(how int) {
+	switch how {
+	case 0:
+		t.line = t.line[:min(t.col, len(t.line))]
+	case 1:
+		for i := range t.line[:min(t.col+1, len(t.line))] {
+			t.line[i] = ' '
+		}
+	case 2:
+		t.line = t.line[:0]
 	}
 }
 

@@ -1,0 +1,175 @@
+package replay_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/creack/pty"
+
+	"sallyport/policy"
+	"sallyport/recorder"
+	"sallyport/recorder/cast"
+	"sallyport/replay"
+)
+
+// A recording that is cut off at any byte is exported up to its last whole
+// event, and the export says that it is cut off: with its manifest for any cut,
+// without it for any but one between two events.
+func TestCutAnywhere(t *testing.T) {
+	w := newWorld(t)
+	id := w.record([]byte("one\r\n"), []byte("AKIAZ3QW7RTY5UPLK2MN\r\n"), []byte("\xff\r\n"))
+	path := recorder.Path(w.Dir, string(id))
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := filepath.Join(t.TempDir(), "cut.cast")
+	header := bytes.IndexByte(file, '\n') + 1
+	for n := len(file); n >= header; n-- {
+		if err := os.Truncate(path, int64(n)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(alone, file[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := wholeOutput(file[:n])
+		got, report := w.export(replay.Viewer{User: auditor}, id, replay.Raw, replay.FormatRaw)
+		if got != want || report.Truncated != (n < len(file)) {
+			t.Fatalf("cut at %d: %q, want %q; truncated %v", n, got, want, report.Truncated)
+		}
+		s, err := replay.OpenFile(alone, replay.Raw)
+		if err != nil {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+		var out bytes.Buffer
+		report, err = replay.Export(&out, s, replay.FormatRaw)
+		s.Close()
+		if inLine := file[n-1] != '\n' && file[n-1] != ']'; err != nil || out.String() != want || inLine && !report.Truncated {
+			t.Fatalf("cut at %d, alone: %q, want %q; truncated %v; %v", n, out.String(), want, report.Truncated, err)
+		}
+	}
+	for n := header - 2; n >= 0; n-- { // without a header nothing can be shown
+		if err := os.Truncate(path, int64(n)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := w.Open(context.Background(), replay.Viewer{User: owner}, id, replay.Masked)
+		if !errors.Is(err, replay.ErrTruncated) || strings.Contains(err.Error(), w.Dir) {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+	}
+}
+
+// wholeOutput is what the whole events of a cut file show. It knows only what
+// TestCutAnywhere writes: the third event is not UTF-8.
+func wholeOutput(file []byte) string {
+	var out strings.Builder
+	for _, e := range []struct{ line, bytes string }{
+		{`"o", "one\r\n"]`, "one\r\n"}, {`"o", "AKIAZ3QW7RTY5UPLK2MN\r\n"]`, "AKIAZ3QW7RTY5UPLK2MN\r\n"}, {"\"o\", \"\uFFFD\\r\\n\"]", "\xff\r\n"},
+	} {
+		if bytes.Contains(file, []byte(e.line)) {
+			out.WriteString(e.bytes)
+		}
+	}
+	return out.String()
+}
+
+// Before damage, everything is written; the damage is an error.
+func TestDamageInTheMiddle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.cast")
+	text := "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0, \"o\", \"before\\n\"]\n[0, nonsense]\n[0, \"o\", \"after\"]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := replay.OpenFile(path, replay.Masked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var out bytes.Buffer
+	report, err := replay.Export(&out, s, replay.FormatText)
+	if err == nil || errors.Is(err, cast.ErrTruncated) || report.Truncated || out.String() != "before\n" {
+		t.Errorf("%q, %+v, %v", out.String(), report, err)
+	}
+}
+
+func TestInvalidUTF8IsCountedAndRawIsExact(t *testing.T) {
+	w := newWorld(t)
+	id := w.record([]byte("a\xff\xfe\r\n"), []byte("caf\xc3"), []byte("\xa9\r\n"), []byte("\xe2\x82")) // the last is cut off for good
+	for f, want := range map[replay.Format]int{replay.FormatV2: 4, replay.FormatV3: 4, replay.FormatText: 4, replay.FormatRaw: 0} {
+		if text, report := w.export(replay.Viewer{User: auditor}, id, replay.Raw, f); report.Replaced != want {
+			t.Errorf("%s: %d replaced, want %d: %q", f, report.Replaced, want, text)
+		}
+	}
+	for _, view := range []replay.View{replay.Raw, replay.Masked} { // nothing is masked here
+		if raw, _ := w.export(replay.Viewer{User: auditor}, id, view, replay.FormatRaw); raw != "a\xff\xfe\r\ncaf\xc3\xa9\r\n\xe2\x82" {
+			t.Errorf("%s: %q", view, raw)
+		}
+	}
+}
+
+// The header is printed to terminals too, and the command in it is the user's.
+func TestHeaderIsInert(t *testing.T) {
+	w := newWorld(t)
+	const command = "x\u009b31m\u202e\x1b]0;t\x07\x7f\U000e0001"
+	id := w.recordSession(policy.Session{Command: command, Action: policy.ActionExec}, []byte("x"))
+	for _, f := range []replay.Format{replay.FormatV2, replay.FormatV3} {
+		text, _ := w.export(replay.Viewer{User: owner}, id, replay.Masked, f)
+		if strings.ContainsAny(text, "\u009b\u202e\x1b\x07\x7f\U000e0001") {
+			t.Errorf("%s: %q", f, text)
+		}
+		r, err := cast.NewReader(strings.NewReader(text))
+		if err != nil || r.Header().Command != command {
+			t.Errorf("%s: %v, %q", f, err, r.Header().Command)
+		}
+	}
+}
+
+// Debian's asciinema 2 reads v1 and v2.
+func TestAsciinemaReadsV2(t *testing.T) {
+	path, err := exec.LookPath("asciinema")
+	if err != nil {
+		if os.Getenv("SALLYPORT_TEST_REQUIRE") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip("asciinema is not installed")
+	}
+	w := newWorld(t)
+	id := w.record([]byte("caf\xc3\xa9 \x1b[1mbold\x1b[0m\r\n"), []byte("\xff\r\n"))
+	text, _ := w.export(replay.Viewer{User: owner}, id, replay.Masked, replay.FormatV2)
+	file := filepath.Join(t.TempDir(), "x.cast")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ptmx, tty, err := pty.Open() // it wants a terminal, though it only writes
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ptmx.Close()
+	defer tty.Close()
+	cmd := exec.Command(path, "cat", file)
+	cmd.Stdin, cmd.SysProcAttr = tty, &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "HOME="+t.TempDir())
+	out, err := cmd.Output()
+	if want := "café \x1b[1mbold\x1b[0m\r\n\uFFFD\r\n"; err != nil || string(out) != want {
+		t.Errorf("%v: %q, want %q", err, out, want)
+	}
+}
+
+func TestParseFormat(t *testing.T) {
+	for _, f := range []string{"v2", "v3", "raw", "txt"} {
+		if got, err := replay.ParseFormat(f); err != nil || string(got) != f {
+			t.Errorf("%s: %v %v", f, got, err)
+		}
+	}
+	if _, err := replay.ParseFormat("mp4"); err == nil || !strings.Contains(fmt.Sprint(err), "v2, v3, raw, txt") {
+		t.Errorf("%v", err)
+	}
+}
