@@ -172,3 +172,48 @@ func (r *refusalRate) expire(now time.Time, all bool) map[netip.Addr]int {
 	}
 	return owed
 }
+
+// startRate bounds how many device flows each address begins in a minute. Each
+// costs the identity provider a request and a code that somebody could guess
+// at, and none needs a proof of anything (THREATS T4).
+type startRate struct {
+	most int
+
+	mu sync.Mutex
+	by map[netip.Addr]*startCount // guarded by mu
+}
+
+type startCount struct {
+	window time.Time
+	n      int
+}
+
+const startWindow = time.Minute
+
+// take counts one more of a, or reports that there are none left for now.
+func (r *startRate) take(a netip.Addr, now time.Time) bool {
+	a = site(a)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.by[a]
+	if c == nil || now.Sub(c.window) >= startWindow || now.Before(c.window) {
+		if r.by == nil {
+			r.by = map[netip.Addr]*startCount{}
+		}
+		c = &startCount{window: now}
+		r.by[a] = c
+	}
+	c.n++
+	return c.n <= r.most
+}
+
+// expire forgets the addresses whose window is over.
+func (r *startRate) expire(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for a, c := range r.by {
+		if now.Sub(c.window) >= startWindow {
+			delete(r.by, a)
+		}
+	}
+}

@@ -168,6 +168,7 @@ type Limits struct {
 	UnauthenticatedPerAddress int // the same, of one address [32]
 	SignIns                   int // connections that wait for a person [256]
 	SignInsPerAddress         int // the same, of one address [32]
+	SignInStarts              int // device flows that one address begins in a minute [60]
 	Connections               int // authenticated connections [4096]
 	ConnectionsPerAddress     int // the same, of one address [256]
 	SessionsPerConnection     int // channels at a time [10]
@@ -194,7 +195,7 @@ func (l Limits) withDefaults() Limits {
 		p *int
 		v int
 	}{
-		{&l.Unauthenticated, 256}, {&l.UnauthenticatedPerAddress, 32}, {&l.SignIns, 256}, {&l.SignInsPerAddress, 32},
+		{&l.Unauthenticated, 256}, {&l.UnauthenticatedPerAddress, 32}, {&l.SignIns, 256}, {&l.SignInsPerAddress, 32}, {&l.SignInStarts, 60},
 		{&l.Connections, 4096}, {&l.ConnectionsPerAddress, 256}, {&l.SessionsPerConnection, 10}, {&l.KeepaliveMissed, 4},
 	} {
 		if *n.p <= 0 {

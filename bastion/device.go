@@ -24,6 +24,9 @@ func (a *authenticator) signIn(user string, key ssh.PublicKey) func(ssh.ConnMeta
 		if !a.wait() {
 			return refused("Too many sign-ins are waiting at the moment; try again in a minute.").permissions(), nil
 		}
+		if !a.s.starts.take(a.source.Addr(), a.s.now()) {
+			return refused("Too many sign-ins were begun from your address; try again in a minute.").permissions(), nil
+		}
 		g, err := a.device(key, ask)
 		if err != nil {
 			return nil, err

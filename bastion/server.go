@@ -30,6 +30,7 @@ type Server struct {
 	signIns  *quota // a device flow waits for its user
 	conns    *quota // authenticated
 	refusals refusalRate
+	starts   *startRate
 	dropped  atomic.Int64 // connections closed for want of room in the lobby
 }
 
@@ -48,6 +49,7 @@ func New(cfg Config) (*Server, error) {
 		signing: newQuota(l.SignIns, l.SignInsPerAddress),
 		signIns: newQuota(l.SignIns, l.SignInsPerAddress),
 		conns:   newQuota(l.Connections, l.ConnectionsPerAddress),
+		starts:  &startRate{most: l.SignInStarts},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -196,6 +198,7 @@ func (s *Server) reportRefusals(ctx context.Context) {
 		if n := s.dropped.Swap(0); n > 0 {
 			s.log.Warn("connections that had not signed in were closed for want of room", "count", n)
 		}
+		s.starts.expire(s.now())
 		for a, n := range s.refusals.expire(s.now(), done) {
 			err := s.cfg.Audit(context.WithoutCancel(ctx), policy.Entry{Kind: policy.EntryAuthRefused, Source: a.String(),
 				Detail: map[string]string{"more": strconv.Itoa(n), "reason": "further refusals within a minute"}})

@@ -208,3 +208,43 @@ func TestServeReturnsTheListenersError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// T4: an address begins so many device flows a minute, and others are none the
+// poorer; nothing is remembered for longer.
+func TestT4SignInStartsAreLimited(t *testing.T) {
+	r := &startRate{most: 3}
+	now := time.Now()
+	one, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for i := range 5 {
+		if got, want := r.take(one, now.Add(time.Duration(i)*time.Second)), i < 3; got != want {
+			t.Errorf("start %d: %v", i, got)
+		}
+	}
+	if !r.take(other, now) {
+		t.Error("another address is refused")
+	}
+	if !r.take(one, now.Add(startWindow)) {
+		t.Error("it is refused a minute later")
+	}
+	r.expire(now.Add(3 * startWindow))
+	if len(r.by) != 0 {
+		t.Errorf("%d addresses are remembered", len(r.by))
+	}
+}
+
+func TestT4StartsOfOneAddress(t *testing.T) {
+	f := startFront(t, newFakeWorld(t), func(c *Config) { c.Limits.SignInStarts = 2 })
+	for i := range 4 {
+		if i < 2 {
+			go func() { f.nextSignIn().answer <- errors.New("no") }()
+		}
+		key, raw := newKeyFile(t)
+		got := f.stock(key, raw).run("", "bastion", "status")
+		if limited := strings.Contains(got.err, "Too many sign-ins were begun from your address"); limited != (i >= 2) || got.code != 1 {
+			t.Errorf("start %d: %v", i, got)
+		}
+	}
+	if n := len(f.pending); n != 0 {
+		t.Errorf("%d device flows were begun beyond the limit", n)
+	}
+}
