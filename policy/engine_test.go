@@ -70,6 +70,41 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// What a provider or a configuration writes into groups, labels, names and
+// logins is a value to Cedar, never a part of a policy, and nothing of an owner
+// or a target rubs off on who asks.
+func TestHostileWordsStayWords(t *testing.T) {
+	e := mustParse(t, testPolicies)
+	hostile := []string{
+		`engineers"`, `"engineers`, `Group::"engineers"`, "engineers\x00", "Engineers", " engineers", "engineers ",
+		"engineers\n", "*", "", `\"engineers\"`, "engineers\u200b", "engine\u0435rs", strings.Repeat("engineers", 1000),
+		`x" in Group::"engineers`, `"); permit(principal, action, resource); //`,
+	}
+	root := Request{User: engineer, Action: ActionShell, Target: prod, Login: "root"}
+	if !e.Decide(root).Allowed {
+		t.Fatal("the rest of this test shows nothing")
+	}
+	for _, h := range hostile {
+		for what, r := range map[string]Request{
+			"group":            {User: User{Issuer: "i", Subject: "s", Groups: []string{h}}, Action: ActionShell, Target: prod, Login: "root"},
+			"subject":          {User: User{Issuer: "i", Subject: h + "x"}, Action: ActionShell, Target: prod, Login: "root"},
+			"name and e-mail":  {User: User{Issuer: "i", Subject: "s", Name: h, Email: h}, Action: ActionShell, Target: prod, Login: "root"},
+			"label's value":    {User: engineer, Action: ActionShell, Target: Target{Name: "db1", Labels: map[string]string{"env": h}}, Login: "root"},
+			"label's name":     {User: engineer, Action: ActionShell, Target: Target{Name: "db1", Labels: map[string]string{h: "prod"}}, Login: "root"},
+			"target's name":    {User: engineer, Action: ActionShell, Target: Target{Name: h}, Login: "root"},
+			"login":            {User: engineer, Action: ActionShell, Target: prod, Login: Login("root" + h + "x")},
+			"action":           {User: engineer, Action: Action(h), Target: prod, Login: "root"},
+			"owner's subject":  {User: stranger, Action: ActionReplay, Target: prod, Owner: User{Issuer: "i", Subject: "s" + h + "x"}},
+			"owner's group":    {User: stranger, Action: ActionShell, Target: prod, Login: "root", Owner: engineer},
+			"the same subject": {User: User{Issuer: "other", Subject: engineer.Subject}, Action: ActionReplay, Target: prod, Owner: engineer},
+		} {
+			if d := e.Decide(r); d.Allowed {
+				t.Errorf("%s %.40q: %+v", what, h, d)
+			}
+		}
+	}
+}
+
 func TestObligationsAreMergedStrictestFirst(t *testing.T) {
 	d := mustParse(t, testPolicies).Decide(Request{User: oncall, Action: ActionShell, Target: prod, Login: "root"})
 	if d.Obligations.MaxSession != time.Hour || !d.Obligations.Redact || len(d.Policies) != 2 {
