@@ -176,8 +176,8 @@ func (e *userError) Unwrap() error       { return e.cause }
 // hostCertLifetime is how long a host certificate lives; it is renewed at half.
 const hostCertLifetime = 7 * 24 * time.Hour
 
-// hostCerts keeps host certificates, by their first name, until half their
-// life is over.
+// hostCerts keeps host certificates, by their names, until half their life is
+// over, and for the other half where none can be made.
 type hostCerts struct {
 	mu    sync.Mutex
 	items map[string]hostCert
@@ -193,18 +193,23 @@ type hostCert struct {
 func (n *node) hostSigners(ctx context.Context, names ...string) ([]ssh.Signer, error) {
 	n.hosts.mu.Lock()
 	defer n.hosts.mu.Unlock()
-	now := time.Now()
-	if c, ok := n.hosts.items[names[0]]; ok && now.Before(c.renew) {
-		return []ssh.Signer{c.signer, n.hostKey}, nil
+	key, now := strings.Join(names, ","), time.Now()
+	old, known := n.hosts.items[key]
+	if known && now.Before(old.renew) {
+		return []ssh.Signer{old.signer, n.hostKey}, nil
 	}
 	signer, err := n.issuer.Host(ctx, n.hostKey, names, hostCertLifetime)
+	if err != nil && known && now.Before(old.renew.Add(hostCertLifetime/2)) {
+		n.log.Error("a host certificate cannot be renewed; the one before is shown while it is valid", "names", key, "error", err)
+		return []ssh.Signer{old.signer, n.hostKey}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	if n.hosts.items == nil {
 		n.hosts.items = map[string]hostCert{}
 	}
-	n.hosts.items[names[0]] = hostCert{signer, now.Add(hostCertLifetime / 2)}
+	n.hosts.items[key] = hostCert{signer, now.Add(hostCertLifetime / 2)}
 	return []ssh.Signer{signer, n.hostKey}, nil
 }
 

@@ -171,6 +171,7 @@ func (n *node) openRecording(ctx context.Context, s policy.Session) (proxy.Recor
 		return nil, &userError{"The session is not started because it cannot be recorded.", err}
 	}
 	if err := n.catalog.Begin(ctx, s); err != nil {
+		n.log.Error("a session cannot be indexed", "session", s.ID, "error", err)
 		_, closeErr := rec.Close(policy.End{Reason: "the catalog refused the session"})
 		return nil, &userError{"The session is not started because it cannot be indexed.", errors.Join(err, closeErr)}
 	}

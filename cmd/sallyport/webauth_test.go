@@ -15,14 +15,7 @@ import (
 // anywhere, came without; and a sign-in that is refused still tells of them.
 func TestT7WebSessionsFollowTheClaims(t *testing.T) {
 	n := newStores(t)
-	file := filepath.Join(t.TempDir(), "p.cedar")
-	err := os.WriteFile(file, []byte(`permit(principal in Group::"staff", action == Action::"signIn", resource);`), 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n.policy, err = policy.NewStore(file); err != nil {
-		t.Fatal(err)
-	}
+	n.policy = newPolicy(t, `permit(principal in Group::"staff", action == Action::"signIn", resource);`)
 	ctx, source := context.Background(), netip.MustParseAddr("192.0.2.1")
 	before := policy.User{Issuer: "https://i", Subject: "s", Email: "a@b", Groups: []string{"staff", "dba"}}
 	if d := n.stillWeb(before, source); d.Allowed {
@@ -58,4 +51,17 @@ func TestT7WebSessionsFollowTheClaims(t *testing.T) {
 	if u, err := n.catalog.User(ctx, before.Principal()); err != nil || len(u.Groups) != 0 {
 		t.Errorf("bound keys are still judged by %v (%v)", u.Groups, err)
 	}
+}
+
+func newPolicy(t *testing.T, source string) *policy.Store {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "p.cedar")
+	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := policy.NewStore(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
