@@ -5,21 +5,15 @@ package console
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/policy"
-	"sallyport/recorder/catalog"
 	"sallyport/replay"
 )
 
@@ -73,25 +67,47 @@ func ExitCode(err error) int {
 	return 1
 }
 
-// Run runs args and returns the exit code. Errors are one line on env.Err.
+// Run runs args and returns the exit code. Errors are one line on env.Err. It
+// reads nothing of this process: no arguments, files or standard input.
 func Run(ctx context.Context, env Env, args []string) int {
-	root := &cobra.Command{Use: "bastion", Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "ssh BASTION"}, Short: "What you can do here, each as: ssh BASTION VERB", SilenceUsage: true, SilenceErrors: true,
+	root := rootCommand(env)
+	err := checkVerb(root, args)
+	if err == nil {
+		root.SetArgs(append([]string{}, args...)) // nil would stand for this process's own
+		err = root.ExecuteContext(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(env.Err, Printable(err.Error()))
+	}
+	return ExitCode(err)
+}
+
+func rootCommand(env Env) *cobra.Command {
+	root := &cobra.Command{Use: "bastion", SilenceUsage: true, SilenceErrors: true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{err.Error()} })
-	root.AddCommand(Commands(env)...)
-	root.SetArgs(args)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	root.SetIn(strings.NewReader(""))
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
+	root.AddCommand(Commands(env)...)
+	setHelp(root, env.Out)
+	return root
+}
+
+// checkVerb finds out whether args name a verb of root: the completions that
+// cobra adds when it runs are none.
+func checkVerb(root *cobra.Command, args []string) error {
+	verb := ""
+	for _, a := range args {
+		if !strings.HasPrefix(a, "-") {
+			verb = a
+			break
+		}
 	}
-	if _, _, findErr := root.Find(args); findErr != nil {
-		err = &UsageError{fmt.Sprintf("unknown verb %q; try: help", clip(args[0], 40))}
+	if _, _, err := root.Find(args); err != nil {
+		return &UsageError{fmt.Sprintf("unknown verb %q; try: help", clip(verb, 40))}
 	}
-	fmt.Fprintln(env.Err, Printable(err.Error()))
-	return ExitCode(err)
+	return nil
 }
 
 // Commands returns the verbs for env.
@@ -115,7 +131,7 @@ func Commands(env Env) []*cobra.Command {
 
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return &UsageError{fmt.Sprintf("%s takes no argument, found %q", cmd.Name(), args[0])}
+		return &UsageError{fmt.Sprintf("%s takes no argument, found %q", cmd.Name(), clip(args[0], 40))}
 	}
 	return nil
 }
@@ -125,222 +141,4 @@ func oneID(cmd *cobra.Command, args []string) error {
 		return &UsageError{cmd.Name() + " takes one recording's ID; ls lists them"}
 	}
 	return nil
-}
-
-func lsCommand(env Env) *cobra.Command {
-	var f catalog.Filter
-	var since, until, state string
-	var asJSON bool
-	cmd := &cobra.Command{Use: "ls", Short: "List recordings, newest first", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if f.From, err = parseWhen("since", since, time.Now()); err != nil {
-				return err
-			}
-			if f.To, err = parseWhen("until", until, time.Now()); err != nil {
-				return err
-			}
-			switch f.State = policy.RecordingState(state); f.State {
-			case "", policy.RecordingOpen, policy.RecordingComplete, policy.RecordingInterrupted:
-			default:
-				return &UsageError{fmt.Sprintf("--state is open, complete or interrupted, not %q", state)}
-			}
-			if f.Limit < 0 {
-				return &UsageError{"--limit is not negative"}
-			}
-			list, err := env.Library.List(cmd.Context(), env.Viewer, f)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(env.Out, append([]policy.Recording{}, list...))
-			}
-			return writeTable(env.Out, list)
-		}}
-	fl := cmd.Flags()
-	fl.StringVar(&f.User, "user", "", "part of the user's name, address or subject")
-	fl.StringVar(&f.Target, "target", "", "part of the target's name")
-	fl.StringVar(&f.Text, "text", "", "part of user, target, login, command or id")
-	fl.StringVar(&since, "since", "", "started then or later: 90m, 24h or 7d ago, or 2006-01-02[T15:04] (UTC)")
-	fl.StringVar(&until, "until", "", "started before then, written likewise")
-	fl.StringVar(&state, "state", "", "open, complete or interrupted")
-	fl.IntVar(&f.Limit, "limit", 50, "at most so many; 0 for all")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-// parseWhen reads a time: so long ago, a day or a minute of UTC.
-func parseWhen(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n < 100_000 {
-			return now.AddDate(0, 0, -n), nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	for _, layout := range []string{"2006-01-02", "2006-01-02T15:04", "2006-01-02 15:04", time.RFC3339} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, &UsageError{fmt.Sprintf("--%s: want 90m, 24h or 7d for so long ago, or a time such as 2006-01-02T15:04, found %q", flag, text)}
-}
-
-func writeTable(out io.Writer, list []policy.Recording) error {
-	if len(list) == 0 {
-		_, err := fmt.Fprintln(out, "No recordings that you may replay.")
-		return err
-	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tSTARTED (UTC)\tUSER\tTARGET\tWHAT\tTIME\tEND")
-	for _, r := range list {
-		s := r.Session
-		what := string(s.Action)
-		if s.Command != "" {
-			what = clip(s.Command, 30)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s@%s\t%s\t%s\t%s\n", s.ID, s.Start.UTC().Format("2006-01-02 15:04"), Printable(clip(s.User.String(), 30)),
-			Printable(string(s.Login)), Printable(s.Target), Printable(what), r.Summary.Duration.Round(time.Second), endText(r.Summary))
-	}
-	return w.Flush()
-}
-
-func endText(s policy.Summary) string {
-	switch {
-	case s.State != policy.RecordingComplete:
-		return string(s.State)
-	case s.End.ExitSignal != "":
-		return "signal " + Printable(s.End.ExitSignal)
-	case s.End.ExitStatus != nil:
-		return fmt.Sprint("exit ", *s.End.ExitStatus)
-	}
-	return "ended"
-}
-
-func exportCommand(env Env) *cobra.Command {
-	var format, file string
-	var raw bool
-	cmd := &cobra.Command{Use: "export ID", Short: "Write a recording to standard output", Args: oneID,
-		Long: `Write a recording to standard output. --format v2 and v3 are asciicast; raw is
-the output's bytes; txt is the output without escape sequences. Secrets stay
-masked unless --raw is given, which needs a right of its own.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := replay.ParseFormat(format)
-			if err != nil {
-				return &UsageError{err.Error()}
-			}
-			id, err := findID(cmd.Context(), env, args[0])
-			if err != nil {
-				return err
-			}
-			view := replay.Masked
-			if raw {
-				view = replay.Raw
-			}
-			s, err := env.Library.OpenExport(cmd.Context(), env.Viewer, id, view)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			out, done := env.Out, func() error { return nil }
-			if file != "" {
-				fh, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-				if err != nil {
-					return err
-				}
-				out, done = fh, fh.Close
-			}
-			report, err := replay.Export(out, s, f)
-			if err = errors.Join(err, done()); err != nil {
-				return err
-			}
-			if report.Replaced > 0 {
-				fmt.Fprintf(env.Err, "%d bytes that are not UTF-8 were replaced; --format raw keeps them\n", report.Replaced)
-			}
-			if report.Truncated {
-				fmt.Fprintln(env.Err, "the recording is cut off; all whole events are here")
-			}
-			return nil
-		}}
-	cmd.Flags().StringVar(&format, "format", "v3", "v2, v3, raw or txt")
-	cmd.Flags().BoolVar(&raw, "raw", false, "show what redaction hid, and what was typed")
-	if env.Viewer.Local { // a remote user names no file of the bastion
-		cmd.Flags().StringVarP(&file, "output", "o", "", "write to a new `FILE`")
-	}
-	return cmd
-}
-
-func certCommand(env Env) *cobra.Command {
-	return &cobra.Command{Use: "cert", Short: "Print a certificate for the key of this connection", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			line, err := env.Certificate(cmd.Context())
-			if err == nil {
-				_, err = fmt.Fprintln(env.Out, line)
-			}
-			return err
-		}}
-}
-
-func targetsCommand(env Env) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{Use: "targets", Short: "List what you may reach", Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			list := append([]TargetView{}, env.Targets()...)
-			if asJSON {
-				return writeJSON(env.Out, list)
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(env.Out, "There is no target that you may reach.")
-			}
-			for _, t := range list {
-				for _, l := range t.Logins {
-					fmt.Fprintf(env.Out, "%s@%s\n", Printable(string(l)), Printable(t.Name))
-				}
-			}
-			return nil
-		}}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func statusCommand(env Env) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{Use: "status", Short: "Say who you are here, and until when", Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if asJSON {
-				return writeJSON(env.Out, map[string]any{"user": env.Viewer.User, "expires": env.Expires})
-			}
-			_, err := fmt.Fprintf(env.Out, "You are %s, until %s.\n", Printable(env.Viewer.User.String()), env.Expires.UTC().Format("2006-01-02 15:04 UTC"))
-			return err
-		}}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func writeJSON(out io.Writer, v any) error {
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// Printable replaces what a terminal would not show as a plain character:
-// control characters, and those that turn or hide text.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
-
-func clip(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return s
 }

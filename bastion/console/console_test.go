@@ -6,11 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+
+	"github.com/charmbracelet/x/ansi"
 
 	"sallyport/bastion/console"
 	"sallyport/policy"
@@ -29,6 +33,7 @@ var (
 // desk is a console over three recordings with fixed ids and times.
 type desk struct {
 	env      console.Env
+	catalog  *catalog.Catalog
 	out, err bytes.Buffer
 }
 
@@ -60,7 +65,7 @@ func newDesk(t *testing.T) *desk {
 	if err := os.WriteFile(recorder.Path(dir, "06h0gx8ezqsxbady6552thj49r"), []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{}
+	d := &desk{catalog: cat}
 	d.env = console.Env{
 		Viewer: replay.Viewer{User: alice, Via: "ssh"}, Out: &d.out, Err: &d.err,
 		Library: &replay.Library{Dir: dir, Catalog: cat,
@@ -87,7 +92,7 @@ func (d *desk) run(args ...string) int {
 func TestGolden(t *testing.T) {
 	d := newDesk(t)
 	for name, args := range map[string][]string{
-		"help": {"help"}, "help-ls": {"help", "ls"}, "ls": {"ls"}, "show": {"show", "thj49r"}, "show-id": {"show", "06h0gx8e"},
+		"help": {"help"}, "no-args": {}, "help-ls": {"help", "ls"}, "export-help": {"export", "--help"}, "help-unknown": {"help", "frob"}, "ls": {"ls"}, "ls-wide": {"ls", "--wide"}, "show-json": {"show", "thj49r", "--json"}, "show": {"show", "thj49r"}, "show-id": {"show", "06h0gx8e"},
 		"targets": {"targets"}, "status": {"status"}, "ca": {"ca"}, "cert": {"cert"}, "export-txt": {"export", "06h0gx8e", "--format", "txt"},
 		"export-v2": {"export", "06h0gx8e", "--format", "v2"}, "unknown": {"frobnicate", "x"}, "raw-refused": {"export", "06h0gx8e", "--raw"},
 		"play": {"play", "06h0gx8e", "--speed", "1000"},
@@ -137,10 +142,23 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"play", "/etc/passwd"}, 2, "is no recording's ID"},
 		{[]string{"nonsense\x1b[31m"}, 2, "unknown verb"},
 		{[]string{"completion", "bash"}, 2, "unknown verb"},
+		{[]string{"__complete", "ls", ""}, 2, "unknown verb"},
+		{[]string{"__completeNoDesc", "ls", ""}, 2, "unknown verb"},
+		{[]string{"help", "\u202e\x1b[31m"}, 2, "is none"},
+		{[]string{"help", "ls", "x"}, 2, "is none"},
+		{[]string{"help", "ls"}, 0, ""},
+		{[]string{"ls", "-h"}, 0, ""},
+		{nil, 0, ""},
+		{[]string{""}, 0, ""},
+		{[]string{"-x"}, 2, "unknown shorthand flag"},
+		{[]string{"ls", "--limit", "x\x1b[31m"}, 2, "invalid argument"},
+		{[]string{"ls", strings.Repeat("y", 1<<20)}, 2, "takes no argument"},
+		{[]string{"ls", "--since", strings.Repeat("y", 1<<20)}, 2, "--since"},
+		{[]string{"ls", "--user", strings.Repeat("y", 1<<20)}, 1, "longer than 1000 bytes"},
 	} {
 		code := d.run(tc.args...)
 		text := d.err.String()
-		if code != tc.code || !strings.Contains(text, tc.says) || strings.Count(text, "\n") > 1 || strings.Contains(text, "\x1b") {
+		if code != tc.code || !strings.Contains(text, tc.says) || strings.Count(text, "\n") > 1 || len(text) > 400 || strings.Contains(text, "\x1b") {
 			t.Errorf("%q: exit %d, want %d; says %q", tc.args, code, tc.code, text)
 		}
 	}
@@ -152,7 +170,7 @@ func TestFilters(t *testing.T) {
 		args []string
 		want int
 	}{
-		{nil, 3}, {[]string{"--user", "alice"}, 2}, {[]string{"--target", "db"}, 2}, {[]string{"--text", "psql"}, 1}, {[]string{"--state", "interrupted"}, 1},
+		{nil, 3}, {[]string{"--state", "open"}, 0}, {[]string{"--user", "alice"}, 2}, {[]string{"--target", "db"}, 2}, {[]string{"--text", "psql"}, 1}, {[]string{"--state", "interrupted"}, 1},
 		{[]string{"--since", "2026-03-01T15:00"}, 2}, {[]string{"--until", "2026-03-01T15:00"}, 1}, {[]string{"--since", "1h"}, 0}, {[]string{"--limit", "1"}, 1}, {[]string{"--limit", "0"}, 3},
 	} {
 		if code := d.run(append([]string{"ls", "--json"}, tc.args...)...); code != 0 {
@@ -168,11 +186,103 @@ func TestFilters(t *testing.T) {
 // A name, a target or a command that a hostile side chose is inert (T32).
 func TestWhatIsPrintedIsInert(t *testing.T) {
 	d := newDesk(t)
-	for _, args := range [][]string{{"ls"}, {"show", "whnd0"}} {
-		d.run(args...)
+	d.env.Targets = func() []console.TargetView {
+		return []console.TargetView{{Name: "t\x1b[31m", Logins: []policy.Login{"l\u009b\u202e"}, Labels: map[string]string{"k\u202e": "v\u009b"}}}
+	}
+	d.env.Viewer.User.Email = "a\u202e\x1b]0;x\x07@example.com"
+	for _, args := range [][]string{{"ls"}, {"ls", "--wide"}, {"ls", "--json"}, {"show", "whnd0"}, {"show", "whnd0", "--json"}, {"targets"}, {"targets", "--json"}, {"status"}, {"status", "--json"}} {
+		if code := d.run(args...); code != 0 {
+			t.Errorf("%q: exit %d: %s", args, code, d.err.String())
+		}
 		for _, r := range d.out.String() {
-			if r != '\n' && r < ' ' || r == 0x7f || r == '\u202e' {
+			if r != '\n' && !unicode.IsPrint(r) {
 				t.Errorf("%q prints %q:\n%q", args, r, d.out.String())
+			}
+		}
+	}
+}
+
+// A table of names of any length is 80 cells wide at most, its columns line up,
+// and its IDs find their recordings.
+func TestTableFits(t *testing.T) {
+	d := newDesk(t)
+	long := policy.User{Issuer: "i", Subject: "s", Email: strings.Repeat("日本", 20) + "@example.com"}
+	r := policy.Recording{Session: policy.Session{ID: "06h0gxfaq0xckzk9qwskmwhnd1", User: long, Target: strings.Repeat("t", 60), Login: "root", Start: time.Unix(0, 0)},
+		Summary: policy.Summary{ID: "06h0gxfaq0xckzk9qwskmwhnd1", State: policy.RecordingInterrupted, Duration: 100 * time.Hour}}
+	if err := d.catalog.PutRecording(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	d.run("ls")
+	lines := strings.Split(strings.TrimSuffix(d.out.String(), "\n"), "\n")
+	for _, line := range lines {
+		if ansi.StringWidth(line) > 80 {
+			t.Errorf("%d cells: %s", ansi.StringWidth(line), line)
+		}
+	}
+	for _, line := range lines[1:] {
+		if id, _, _ := strings.Cut(line, " "); d.run("show", id) != 0 {
+			t.Errorf("%s: %s", id, d.err.String())
+		}
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// The server outlives a client that is gone when a verb prints.
+func TestClientThatIsGone(t *testing.T) {
+	d := newDesk(t)
+	d.env.Out, d.env.Err = brokenPipe{}, brokenPipe{}
+	for _, args := range [][]string{nil, {"help"}, {"help", "ls"}, {"help", "frob"}, {"ls", "--help"}, {"ls"}, {"ls", "--json"}, {"show", "06h0gx8e"}, {"targets"}, {"status"}, {"ca"}, {"cert"}, {"export", "06h0gx8e"}, {"play", "06h0gx8e"}, {"frob"}, {"__complete", ""}} {
+		d.run(args...) // cobra would end the process here, and the test with it
+	}
+}
+
+func TestExportToAFile(t *testing.T) {
+	d := newDesk(t)
+	d.env.Viewer = replay.Viewer{Local: true}
+	file := filepath.Join(t.TempDir(), "x.txt")
+	if code := d.run("export", "06h0gx8e", "--format", "txt", "-o", file); code != 0 || d.out.Len() != 0 {
+		t.Fatalf("exit %d: %s", code, d.err.String())
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "password=****\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if code := d.run("export", "06h0gx8e", "-o", file); code != 1 || !strings.Contains(d.err.String(), "exists") {
+		t.Errorf("over a file: exit %d: %s", code, d.err.String())
+	}
+}
+
+func TestExportSaysWhatACopyLacks(t *testing.T) {
+	d := newDesk(t)
+	path := recorder.Path(d.env.Library.Dir, "06h0gxfaq0xckzk9qwskmwhnd0")
+	text := "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0, \"b\", \"/w==\"]\n[0, \"o\", \"\uFFFD\"]\n"
+	for _, tc := range []struct{ file, format, says string }{
+		{text, "v3", "1 bytes that are not UTF-8 were replaced; --format raw keeps them\nthe recording was interrupted; this is all there is\n"},
+		{text + "[0, \"o\",", "raw", "the recording is cut off; all whole events are here\n"},
+	} {
+		if err := os.WriteFile(path, []byte(tc.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code := d.run("export", "whnd0", "--format", tc.format); code != 0 || d.err.String() != tc.says {
+			t.Errorf("exit %d: %q, want %q", code, d.err.String(), tc.says)
+		}
+	}
+}
+
+// What is not there for somebody is not named either, whole or abbreviated.
+func TestOthersRecordingsDoNotExist(t *testing.T) {
+	d := newDesk(t)
+	d.env.Library.Decide = func(policy.Request) policy.Decision { return policy.Decision{} }
+	for _, verb := range []string{"show", "export", "play"} {
+		for id, says := range map[string]string{"06h0gx8ezqsxbady6552thj49r": "no such recording\n", "06h0gx8e": "no recording that you may replay has an ID with \"06h0gx8e\" at its beginning or end\n"} {
+			if code := d.run(verb, id); code != 1 || d.err.String() != says || d.out.Len() > 0 {
+				t.Errorf("%s %s: exit %d: %q%q", verb, id, code, d.out.String(), d.err.String())
 			}
 		}
 	}
