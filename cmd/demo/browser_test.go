@@ -85,7 +85,9 @@ func TestBrowserSignInAndReplay(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, textOf(ctx, t))
 	}
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.querySelector(".ap-term").innerText.includes("AKIA******")`)); err != nil {
+	// The link leads to where the mask begins: on a slow machine, the rest of
+	// the secret has not been typed there.
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.querySelector(".ap-term").innerText.includes("AKIA*")`)); err != nil {
 		t.Errorf("%v: the player shows no mask\n%s", err, textOf(ctx, t))
 	}
 	if text := textOf(ctx, t); strings.Contains(text, demoPassword) || strings.Contains(text, demoKey) {
