@@ -100,6 +100,24 @@ func TestDamageInTheMiddle(t *testing.T) {
 	}
 }
 
+// An event of a kind that is not known may hold anything, so nobody gets it.
+func TestUnknownEventsAreLeftOut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.cast")
+	text := "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0, \"z\", \"typed\"]\n[1, \"o\", \"x\"]\n[1, \"i\", \"typed\"]\n[0, \"g\", \"lost\"]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := replay.OpenFile(path, replay.Masked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var out bytes.Buffer
+	if _, err := replay.Export(&out, s, replay.FormatV3); err != nil || strings.Contains(out.String(), "typed") || !strings.Contains(out.String(), "[1.000000, \"g\", \"lost\"]") {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+}
+
 func TestInvalidUTF8IsCountedAndRawIsExact(t *testing.T) {
 	w := newWorld(t)
 	id := w.record([]byte("a\xff\xfe\r\n"), []byte("caf\xc3"), []byte("\xa9\r\n"), []byte("\xe2\x82")) // the last is cut off for good

@@ -174,7 +174,7 @@ func (s *Stream) push(f recorder.Frame) error {
 		} else {
 			s.pushBytes(f, f.View())
 		}
-	default:
+	case cast.CodeResize, cast.CodeMarker, cast.CodeExit, cast.CodeGap: // nobody knows what else may hold
 		s.queue = append(s.queue, piece{event: cast.Event{Time: f.Time, Code: f.Code, Data: f.Text}})
 	}
 	return nil
