@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,8 +29,15 @@ func parseAnnotations(all cedar.Annotations) (Obligations, error) {
 			if !o.Redact {
 				err = fmt.Errorf("want \"all\", found %q", value)
 			}
+		case "retention":
+			o.Retention, err = retention(string(value))
+		case "context":
+			o.Context = value == "probe"
+			if !o.Context {
+				err = fmt.Errorf("want \"probe\", found %q", value)
+			}
 		default:
-			err = fmt.Errorf("unknown annotation; known: id, description, cert_ttl, max_session, idle_timeout, redact")
+			err = fmt.Errorf("unknown annotation; known: id, description, cert_ttl, max_session, idle_timeout, redact, retention, context")
 		}
 		if err != nil {
 			return o, fmt.Errorf("@%s: %w", name, err)
@@ -46,7 +54,23 @@ func positiveDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// strictest merges two sets of obligations: the shorter time, and every mask.
+// retention takes a duration, or whole days such as 90d.
+func retention(s string) (time.Duration, error) {
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		days, err := strconv.ParseUint(n, 10, 16)
+		if err == nil && days > 0 {
+			return time.Duration(days) * 24 * time.Hour, nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("want days such as 90d, or a duration such as 12h, found %q", s)
+	}
+	return d, nil
+}
+
+// strictest merges two sets of obligations: the shorter time, the longer
+// retention, and every mask.
 func (o Obligations) strictest(p Obligations) Obligations {
 	shorter := func(a, b time.Duration) time.Duration {
 		if a == 0 || b != 0 && b < a {
@@ -55,7 +79,8 @@ func (o Obligations) strictest(p Obligations) Obligations {
 		return a
 	}
 	return Obligations{CertTTL: shorter(o.CertTTL, p.CertTTL), MaxSession: shorter(o.MaxSession, p.MaxSession),
-		IdleTimeout: shorter(o.IdleTimeout, p.IdleTimeout), Redact: o.Redact || p.Redact}
+		IdleTimeout: shorter(o.IdleTimeout, p.IdleTimeout), Redact: o.Redact || p.Redact,
+		Retention: max(o.Retention, p.Retention), Context: o.Context || p.Context}
 }
 
 var bastionActions = []Action{ActionSignIn, ActionAdminister, ActionAuditKeys, ActionRevokeKeys}

@@ -32,6 +32,25 @@ type Session struct {
 	Rows       int               `json:"rows,omitempty"`
 	Env        map[string]string `json:"env,omitempty"` // what the allow-list let through
 	Start      time.Time         `json:"start"`
+	// Labels are the target's when the session began: they still judge who
+	// may replay once the target is no longer configured.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Address and HostKey are those of the target that was reached: HOST:PORT
+	// as dialled, and the fingerprint of the key that it proved.
+	Address string      `json:"address,omitempty"`
+	HostKey Fingerprint `json:"host_key,omitempty"`
+	// AskedEnv are the names of all environment variables that the client
+	// asked for; Env holds those that were let through.
+	AskedEnv []string `json:"asked_env,omitempty"`
+	// PolicyDigest and ConfigDigest are SHA-256, in hex, of the policy and of
+	// the configuration in force.
+	PolicyDigest string `json:"policy_digest,omitempty"`
+	ConfigDigest string `json:"config_digest,omitempty"`
+	// Policies are the ids of the policies that allowed the session.
+	Policies []string `json:"policies,omitempty"`
+	// Retention is how long the recording is kept after its end, in
+	// nanoseconds; zero keeps it for as long as nobody deletes it.
+	Retention time.Duration `json:"retention,omitempty"`
 	// Coverage names what the recording does not capture or understand, for
 	// example "sftp: recorded as a byte stream, files are not parsed".
 	Coverage []string `json:"coverage,omitempty"`
@@ -39,11 +58,41 @@ type Session struct {
 	RedactStreams bool `json:"redact_streams,omitempty"`
 }
 
+// Channel says what became of one kind of channel or request on a session's
+// connection, as the wire showed it.
+type Channel struct {
+	Kind     string `json:"kind"`     // "channel", "request" (on this session) or "global" request
+	Type     string `json:"type"`     // the name on the wire, such as "direct-tcpip" (RFC 4250, 4.9)
+	From     string `json:"from"`     // "client" or "target"
+	Count    int    `json:"count"`    // how many there were
+	Captured bool   `json:"captured"` // false: refused, or let through unrecorded; Note says which and why
+	Note     string `json:"note,omitempty"`
+}
+
+// HostContext is what a probe found out about the target, over the connection
+// of the session. What is not known is empty. All of it is the target's word.
+type HostContext struct {
+	Hostname    string `json:"hostname,omitempty"`
+	Kernel      string `json:"kernel,omitempty"` // uname -sr
+	OS          string `json:"os,omitempty"`     // PRETTY_NAME of os-release
+	Shell       string `json:"shell,omitempty"`
+	ShellVer    string `json:"shell_version,omitempty"`
+	Dir         string `json:"dir,omitempty"` // working directory
+	Container   string `json:"container,omitempty"`
+	ImageDigest string `json:"image_digest,omitempty"`
+	Error       string `json:"error,omitempty"` // why the probe found out nothing, or not all
+}
+
 // End says how a session ended.
 type End struct {
 	ExitStatus *uint32 `json:"exit_status,omitempty"` // RFC 4254, 6.10
 	ExitSignal string  `json:"exit_signal,omitempty"` // without "SIG"
 	Reason     string  `json:"reason,omitempty"`      // why it ended, when not by exit
+	// Channels is the coverage list: what the connection carried up to the
+	// session's end, and what of it no recording holds.
+	Channels []Channel `json:"channels,omitempty"`
+	// Host is what the probe found out, where policy asked for one.
+	Host *HostContext `json:"host,omitempty"`
 }
 
 // RecordingState says how whole a recording is.
@@ -53,7 +102,8 @@ type RecordingState string
 const (
 	RecordingOpen        RecordingState = "open"
 	RecordingComplete    RecordingState = "complete"
-	RecordingInterrupted RecordingState = "interrupted" // no final manifest was written
+	RecordingInterrupted RecordingState = "interrupted" // the end was not seen; what came before is sealed
+	RecordingExpired     RecordingState = "expired"     // its keys were destroyed
 )
 
 // Summary is what is known of a recording once it has ended.
@@ -68,8 +118,9 @@ type Summary struct {
 	InputBytes  int64          `json:"input_bytes"`
 	Events      int64          `json:"events"`
 	Masks       int64          `json:"masks"`
-	Size        int64          `json:"size"`             // bytes of the stored file
-	SHA256      string         `json:"sha256,omitempty"` // hex digest of the stored file
+	Segments    int            `json:"segments"`
+	Size        int64          `json:"size"`             // bytes of all segments, as stored
+	SHA256      string         `json:"sha256,omitempty"` // hex digest of the manifest
 }
 
 // Recording is a session and, once it has ended, its summary.

@@ -131,6 +131,8 @@ type Obligations struct {
 	MaxSession  time.Duration // @max_session
 	IdleTimeout time.Duration // @idle_timeout
 	Redact      bool          // @redact("all"): also mask streams without a terminal
+	Retention   time.Duration // @retention: how long a recording is kept at least; the longest counts
+	Context     bool          // @context("probe"): ask the target what it is
 }
 
 // Decision answers a Request.
@@ -152,6 +154,9 @@ type Entry struct {
 	Login   Login             `json:"login,omitempty"`
 	Source  string            `json:"source,omitempty"` // client address
 	Detail  map[string]string `json:"detail,omitempty"` // never a secret
+	// Ref holds what anybody may read: numbers, digests and states, never a
+	// name or an address. It stays when the rest, the entry's body, is erased.
+	Ref map[string]string `json:"ref,omitempty"`
 }
 
 // EntryKind says what an Entry is about.
@@ -174,6 +179,21 @@ const (
 	EntryChannelDenied EntryKind = "channel.refused"
 	EntryView          EntryKind = "view"
 	EntryExport        EntryKind = "export"
+	EntryConfig        EntryKind = "config.load"
+
+	// The recorder's own. Ref of a start: "key" (SHA-256 of the key object);
+	// of a segment: "segment" (its number from 0), "sha256", "size"; of an
+	// end: "manifest" (SHA-256), "segments" (how many), "state".
+	EntryRecordingStart   EntryKind = "recording.start"
+	EntryRecordingSegment EntryKind = "recording.segment"
+	EntryRecordingEnd     EntryKind = "recording.end"
+	// The archive's. Ref of a shredding: "key" (SHA-256 of the key object).
+	EntryHold   EntryKind = "hold"
+	EntryUnhold EntryKind = "hold.lift"
+	EntryShred  EntryKind = "recording.shred"
+	// The ledger's: somebody let a ledger start that does not fit what is
+	// remembered of it. Ref: "size" and "root" of both.
+	EntryRollback EntryKind = "ledger.override"
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
