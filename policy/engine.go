@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"crypto/sha256"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ const maxPolicyFile = 4 << 20
 // by any number of goroutines.
 type Engine struct {
 	name        string
+	digest      string // SHA-256 of the source, in hex
 	set         cedar.PolicyMap
 	obligations map[cedar.PolicyID]Obligations
 }
@@ -79,7 +81,7 @@ func Parse(name string, src []byte) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{name: name, set: cedar.PolicyMap{}, obligations: map[cedar.PolicyID]Obligations{}}
+	e := &Engine{name: name, digest: fmt.Sprintf("%x", sha256.Sum256(src)), set: cedar.PolicyMap{}, obligations: map[cedar.PolicyID]Obligations{}}
 	for _, p := range list {
 		pos := p.Position()
 		at := fmt.Sprintf("%s:%d:%d", name, pos.Line, pos.Column)
@@ -133,6 +135,9 @@ func (e *Engine) Decide(r Request) Decision {
 	}
 	return d
 }
+
+// Digest is the SHA-256, in hex, of the source that e was parsed from.
+func (e *Engine) Digest() string { return e.digest }
 
 // Explanation is a decision with the request that it answers.
 type Explanation struct {

@@ -35,12 +35,13 @@ type Session struct {
 	// Labels are the target's when the session began: they still judge who
 	// may replay once the target is no longer configured.
 	Labels map[string]string `json:"labels,omitempty"`
-	// Address and HostKey are those of the target that was reached: HOST:PORT
-	// as dialled, and the fingerprint of the key that it proved.
-	Address string      `json:"address,omitempty"`
-	HostKey Fingerprint `json:"host_key,omitempty"`
-	// AskedEnv are the names of all environment variables that the client
-	// asked for; Env holds those that were let through.
+	// Address is the target's as registered. The recording opens before the
+	// target is dialled, so where that led, and the key that the target
+	// proved, are part of its end.
+	Address string `json:"address,omitempty"`
+	// AskedEnv are the names of the environment variables that the client
+	// asked for, the first 64 of them, made printable; Env holds those that
+	// were let through, and the coverage list counts all.
 	AskedEnv []string `json:"asked_env,omitempty"`
 	// PolicyDigest and ConfigDigest are SHA-256, in hex, of the policy and of
 	// the configuration in force.
@@ -61,9 +62,9 @@ type Session struct {
 // Channel says what became of one kind of channel or request on a session's
 // connection, as the wire showed it.
 type Channel struct {
-	Kind     string `json:"kind"`     // "channel", "request" (on this session) or "global" request
-	Type     string `json:"type"`     // the name on the wire, such as "direct-tcpip" (RFC 4250, 4.9)
-	From     string `json:"from"`     // "client" or "target"
+	Kind     string `json:"kind"`     // one of the Kind constants
+	Type     string `json:"type"`     // the name on the wire, such as "direct-tcpip" (RFC 4250, 4.9), escaped by ShowType
+	From     string `json:"from"`     // who opened or sent it, one of the From constants
 	Count    int    `json:"count"`    // how many there were
 	Captured bool   `json:"captured"` // false: refused, or let through unrecorded; Note says which and why
 	Note     string `json:"note,omitempty"`
@@ -88,6 +89,11 @@ type End struct {
 	ExitStatus *uint32 `json:"exit_status,omitempty"` // RFC 4254, 6.10
 	ExitSignal string  `json:"exit_signal,omitempty"` // without "SIG"
 	Reason     string  `json:"reason,omitempty"`      // why it ended, when not by exit
+	// Address and HostKey are those of the target that was reached: ADDRESS:PORT
+	// as dialled, and the fingerprint of the key that it proved (without its
+	// certificate). Empty when none was reached.
+	Address string      `json:"address,omitempty"`
+	HostKey Fingerprint `json:"host_key,omitempty"`
 	// Channels is the coverage list: what the connection carried up to the
 	// session's end, and what of it no recording holds.
 	Channels []Channel `json:"channels,omitempty"`

@@ -26,6 +26,9 @@ func NewStore(path string) (*Store, error) {
 // Decide decides by the policies in force.
 func (s *Store) Decide(r Request) Decision { return s.engine.Load().Decide(r) }
 
+// Digest is the SHA-256, in hex, of the policy file in force.
+func (s *Store) Digest() string { return s.engine.Load().Digest() }
+
 // Reload takes the file again and reports whether it has changed. When the new
 // one is bad, the old one stays in force.
 func (s *Store) Reload() (changed bool, err error) {
