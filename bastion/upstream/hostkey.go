@@ -22,8 +22,9 @@ type trust struct {
 	names []string        // a certificate must name one of these
 	now   func() time.Time
 
-	accepted []byte    // the key that passed, as on the wire
-	failure  *keyError // why none did
+	accepted    []byte             // the key that passed, as on the wire
+	fingerprint policy.Fingerprint // of the same, without its certificate
+	failure     *keyError          // why none did
 }
 
 // keyError says which key a host presented and what was expected instead.
@@ -91,6 +92,10 @@ func (t *trust) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 		return err
 	}
 	t.accepted = key.Marshal()
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
+	}
+	t.fingerprint = policy.Fingerprint(ssh.FingerprintSHA256(key))
 	return nil
 }
 

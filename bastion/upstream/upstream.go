@@ -126,7 +126,7 @@ func (d *Dialer) handshake(ctx context.Context, raw net.Conn, req Request, trust
 	if err != nil {
 		return nil, classify(ctx, req, trust, signErr, err)
 	}
-	c := &Conn{conn: conn, req: req}
+	c := &Conn{conn: conn, req: req, key: trust.fingerprint}
 	c.served.Add(1)
 	go c.serve(chans, reqs, d.log())
 	return c, nil
@@ -168,8 +168,27 @@ func (d *Dialer) log() *slog.Logger {
 type Conn struct {
 	conn   ssh.Conn
 	req    Request
+	key    policy.Fingerprint
+	seen   policy.Coverage
 	served sync.WaitGroup
 }
+
+// What became of what a target asked for on its own account.
+var (
+	refused   = policy.Outcome{Note: "refused"}
+	unlearned = policy.Outcome{Note: "ignored: host keys are configured, not learned"}
+	answered  = policy.Outcome{Note: "answered here; it carries nothing"}
+)
+
+// Address is the ADDRESS:PORT that was dialled.
+func (c *Conn) Address() string { return c.conn.RemoteAddr().String() }
+
+// HostKey is the fingerprint of the key that the host proved, without its
+// certificate if it has one.
+func (c *Conn) HostKey() policy.Fingerprint { return c.key }
+
+// Seen lists the channels and requests that the target has begun by itself.
+func (c *Conn) Seen() []policy.Channel { return c.seen.List() }
 
 // serve refuses whatever the target asks for on its own account: a target that
 // wants to open channels to its clients (forwarded-tcpip, x11, agent) gets
@@ -183,6 +202,7 @@ func (c *Conn) serve(chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, log 
 				chans = nil
 				continue
 			}
+			c.seen.Add(policy.KindChannel, n.ChannelType(), policy.FromTarget, refused)
 			log.Info("channel from a target refused", "target", c.req.Target.Name, "type", fmt.Sprintf("%.64q", n.ChannelType()))
 			n.Reject(ssh.Prohibited, "not allowed")
 		case r, ok := <-reqs:
@@ -190,9 +210,21 @@ func (c *Conn) serve(chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, log 
 				reqs = nil
 				continue
 			}
+			c.seen.Add(policy.KindGlobal, r.Type, policy.FromTarget, global(r.Type))
 			r.Reply(false, nil)
 		}
 	}
+}
+
+// global says what a global request of the target comes to.
+func global(wireType string) policy.Outcome {
+	switch wireType {
+	case "hostkeys-00@openssh.com":
+		return unlearned
+	case "keepalive@openssh.com":
+		return answered
+	}
+	return refused
 }
 
 // OpenSession opens a session channel (RFC 4254, section 6.1). When ctx is

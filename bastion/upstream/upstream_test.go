@@ -59,6 +59,9 @@ func (w *world) connect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	if c.Address() != w.host.Addr || string(c.HostKey()) != ssh.FingerprintSHA256(w.host.HostKey) {
+		t.Errorf("reached %s, which proved %s", c.Address(), c.HostKey())
+	}
 	ch, reqs, err := c.OpenSession(t.Context())
 	if err != nil {
 		t.Fatal(err)
