@@ -82,38 +82,23 @@ func unfinished(line []byte) bool {
 // parse reads an event: [TIME, "CODE", "DATA"].
 func (r *Reader) parse(line []byte) (Event, error) {
 	s := scanner{rest: line}
-	if !s.take('[') {
-		return Event{}, errors.New("an event begins with [")
-	}
-	at, err := r.time(s.number())
+	d, code, text, err := s.event(r.text[:0])
+	r.text = text
 	if err != nil {
-		return Event{}, err
-	}
-	if !s.take(',') {
-		return Event{}, errors.New("no comma after the time of an event")
-	}
-	code, err := s.code()
-	if err != nil {
-		return Event{}, err
-	}
-	if !s.take(',') {
-		return Event{}, errors.New("no comma after the code of an event")
-	}
-	if r.text, err = s.text(r.text[:0]); err != nil {
 		return Event{}, err
 	}
 	if !s.take(']') || !s.end() {
 		return Event{}, errors.New("an event is a time, a code and data, then ]")
 	}
-	return Event{Time: at, Code: code, Data: string(r.text)}, nil
+	at, err := r.time(d)
+	if err != nil {
+		return Event{}, err
+	}
+	return Event{Time: at, Code: code, Data: string(text)}, nil
 }
 
-// time turns a number in seconds into the time since the start.
-func (r *Reader) time(number []byte) (time.Duration, error) {
-	d, err := parseSeconds(number)
-	if err != nil {
-		return 0, err
-	}
+// time turns the time of a line into the time since the start.
+func (r *Reader) time(d time.Duration) (time.Duration, error) {
 	if r.header.Version == 2 {
 		return max(d, r.at), nil
 	}
@@ -208,6 +193,27 @@ func (s *scanner) take(c byte) bool {
 func (s *scanner) end() bool {
 	s.space()
 	return len(s.rest) == 0
+}
+
+// event reads an event up to its data, which is appended to buf.
+func (s *scanner) event(buf []byte) (d time.Duration, code Code, text []byte, err error) {
+	if !s.take('[') {
+		return 0, 0, buf, errors.New("an event begins with [")
+	}
+	if d, err = parseSeconds(s.number()); err != nil {
+		return 0, 0, buf, err
+	}
+	if !s.take(',') {
+		return 0, 0, buf, errors.New("no comma after the time of an event")
+	}
+	if code, err = s.code(); err != nil {
+		return 0, 0, buf, err
+	}
+	if !s.take(',') {
+		return 0, 0, buf, errors.New("no comma after the code of an event")
+	}
+	text, err = s.text(buf)
+	return d, code, text, err
 }
 
 func (s *scanner) number() []byte {

@@ -1,0 +1,42 @@
+package cast
+
+import (
+	"errors"
+	"strconv"
+	"time"
+)
+
+// Line is one event line on its own, as a block of a sealed recording holds it.
+type Line struct {
+	Interval time.Duration // the line's own number: version 3's interval, never negative
+	Code     Code
+	Data     []byte
+	Pos      int // the number after the data, -1 where there is none
+}
+
+// ParseLine reads one line of version 3 without its line feed. The data is
+// appended to buf; Line.Data is that part of the slice returned.
+func ParseLine(line, buf []byte) (Line, []byte, error) {
+	s := scanner{rest: line}
+	interval, code, out, err := s.event(buf)
+	if err != nil {
+		return Line{}, buf, err
+	}
+	l := Line{Interval: interval, Code: code, Data: out[len(buf):len(out):len(out)], Pos: -1}
+	if s.take(',') {
+		if l.Pos, err = strconv.Atoi(string(s.number())); err != nil || l.Pos < 0 {
+			return Line{}, buf, errors.New("the position of an event is no whole number")
+		}
+	}
+	if !s.take(']') || !s.end() {
+		return Line{}, buf, errors.New("an event is a time, a code and data, then ]")
+	}
+	return l, out, nil
+}
+
+// AppendLine is AppendEventBytes in version 3 with a position after the data.
+func AppendLine(dst []byte, prev, at time.Duration, code Code, data []byte, pos int) []byte {
+	dst = AppendEventBytes(dst, 3, prev, at, code, data)
+	dst = append(dst[:len(dst)-len("]\n")], ", "...)
+	return append(strconv.AppendInt(dst, int64(pos), 10), "]\n"...)
+}
