@@ -22,15 +22,23 @@ func (s *session) setExit(r *ssh.Request) {
 	e, err := parseExit(r.Type, r.Payload)
 	r.Reply(err == nil, nil)
 	if err != nil {
+		s.count(r, policy.FromTarget, seenBadExit)
 		s.log.Warn("exit of the target not understood", "err", err)
 		return
 	}
 	s.exitMu.Lock()
 	defer s.exitMu.Unlock()
-	if s.exit == nil {
-		s.exit = e
-		close(s.exited)
+	if s.exit != nil {
+		s.count(r, policy.FromTarget, seenNextExit)
+		return
 	}
+	o := seenExit
+	if r.Type == "exit-signal" {
+		o = seenExitSignal
+	}
+	s.count(r, policy.FromTarget, o)
+	s.exit = e
+	close(s.exited)
 }
 
 // sendExit passes the target's exit on, if it gave one.

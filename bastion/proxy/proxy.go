@@ -94,7 +94,17 @@ type Options struct {
 	// IdleTimeout when no byte and no request went either way for so long.
 	// Zero means no limit.
 	MaxSession, IdleTimeout time.Duration
-	Log                     *slog.Logger // carries the session; nil: nothing is logged
+	// Seen counts the requests of both sides that come during Run, and what
+	// became of them. Nil: nobody asks.
+	Seen *policy.Coverage
+	// Complete adds to how the session ended what only the caller knows. It
+	// is called once, right before the recording is closed, and must not
+	// block. Nil: there is nothing to add.
+	Complete func(*policy.End)
+	// Await is closed when Complete has all that it may know. A session that
+	// its target has ended waits a little for that, any other does not.
+	Await <-chan struct{}
+	Log   *slog.Logger // carries the session; nil: nothing is logged
 }
 
 // Bounds of the teardown. Together they stay below the second within which a
@@ -105,6 +115,7 @@ const (
 	drainTime  = 200 * time.Millisecond // for the target to answer our close
 	replyTime  = time.Second            // for replies that are still awaited
 	exitGrace  = 100 * time.Millisecond // between a target's EOF and its exit status
+	awaitTime  = 50 * time.Millisecond  // for Options.Await: nobody should notice it
 )
 
 // Run splices the session until its end and closes both channels and the

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"sallyport/policy"
 )
 
 // Bounds of requests that wait to be sent on. A peer that is slow to take them
@@ -40,21 +42,21 @@ func (s *session) fromClient(r *ssh.Request) {
 	switch r.Type {
 	case "window-change":
 		if _, _, err := ParseWindowChange(r.Payload); err != nil {
-			s.refuse("client", r)
+			s.refuse(policy.FromClient, r)
 			return
 		}
 	case "signal":
 		if _, err := parseSignal(r.Payload); err != nil {
-			s.refuse("client", r)
+			s.refuse(policy.FromClient, r)
 			return
 		}
 	case "break", "eow@openssh.com", "keepalive@openssh.com":
 	default:
-		s.refuse("client", r)
+		s.refuse(policy.FromClient, r)
 		return
 	}
 	s.touch()
-	s.toTarget.push(r)
+	s.toTarget.push(r, s.count(r, policy.FromClient, seenWaiting))
 }
 
 // fromTarget keeps how the session ended until the output is delivered, and
@@ -64,54 +66,58 @@ func (s *session) fromTarget(r *ssh.Request) {
 	case "exit-status", "exit-signal":
 		s.setExit(r)
 	case "xon-xoff", "eow@openssh.com", "keepalive@openssh.com":
-		s.toClient.push(r)
+		s.toClient.push(r, s.count(r, policy.FromTarget, seenWaiting))
 	default:
-		s.refuse("target", r)
+		s.refuse(policy.FromTarget, r)
 	}
 }
 
 func (s *session) refuse(from string, r *ssh.Request) {
+	s.count(r, from, seenRefused)
 	s.log.Info("channel request refused", "from", from, "type", clip(r.Type))
 	r.Reply(false, nil)
 }
 
 // recordRequest notes what the target is about to get. It runs in the order in
-// which the requests are sent, and reports whether the request may go.
-func (s *session) recordRequest(r *ssh.Request) bool {
+// which the requests are sent, and reports whether the request may go and what
+// the recording has of it.
+func (s *session) recordRequest(r *ssh.Request) (policy.Outcome, bool) {
 	if s.ending.Load() {
-		return false
+		return seenWaiting, false
 	}
-	var err error
+	o, err := passed(r.Type), error(nil)
 	switch r.Type {
 	case "window-change":
-		err = s.recordResize(r.Payload)
+		o, err = s.recordResize(r.Payload)
 	case "signal":
 		name, _ := parseSignal(r.Payload)
-		err = s.mark("signal " + name)
+		o, err = s.mark("signal "+name, seenSignal)
 	case "break":
-		err = s.mark("break")
+		o, err = s.mark("break", seenBreak)
 	}
 	if err != nil {
 		s.fail(err)
+		return seenWaiting, false
 	}
-	return err == nil
+	return o, true
 }
 
-func (s *session) recordResize(payload []byte) error {
+func (s *session) recordResize(payload []byte) (policy.Outcome, error) {
 	cols, rows, err := ParseWindowChange(payload)
 	if err != nil || !s.tty.Load() || cols == 0 || rows == 0 {
-		return nil // zero dimensions mean nothing (RFC 4254, 6.2)
+		return seenNoSize, nil // zero dimensions mean nothing (RFC 4254, 6.2)
 	}
 	c, r := ClampSize(cols, rows)
-	return s.o.Recording.Resize(c, r)
+	return seenSize, s.o.Recording.Resize(c, r)
 }
 
-func (s *session) mark(text string) error {
+// mark notes text, and then o is what became of it.
+func (s *session) mark(text string, o policy.Outcome) (policy.Outcome, error) {
 	m, ok := s.o.Recording.(Marker)
 	if !ok {
-		return nil
+		return seenUnrecorded, nil
 	}
-	return m.Marker(text)
+	return o, m.Marker(text)
 }
 
 // forwarder sends requests on in their order. It owns a goroutine only while
@@ -120,33 +126,41 @@ func (s *session) mark(text string) error {
 type forwarder struct {
 	to     ssh.Channel
 	log    *slog.Logger
-	before func(*ssh.Request) bool // nil, or whether r may be sent
+	before func(*ssh.Request) (policy.Outcome, bool) // nil, or what becomes of r and whether it may be sent
 
 	mu     sync.Mutex
-	queue  []*ssh.Request // guarded by mu
-	size   int            // payload bytes in queue, guarded by mu
-	busy   bool           // run is active or promised, guarded by mu
-	closed bool           // nothing more is taken, guarded by mu
-	idle   chan struct{}  // closed when busy ends, if not nil; guarded by mu
+	queue  []queued      // guarded by mu
+	size   int           // payload bytes in queue, guarded by mu
+	busy   bool          // run is active or promised, guarded by mu
+	closed bool          // nothing more is taken, guarded by mu
+	idle   chan struct{} // closed when busy ends, if not nil; guarded by mu
+}
+
+// queued is a request that waits to be sent on, and its place in the count.
+type queued struct {
+	*ssh.Request
+	seen policy.Seen
 }
 
 // push queues r, or refuses it when too much is waiting.
-func (f *forwarder) push(r *ssh.Request) {
+func (f *forwarder) push(r *ssh.Request, seen policy.Seen) {
 	f.mu.Lock()
 	if n := len(f.queue); n > 0 && r.Type == "window-change" && f.queue[n-1].Type == r.Type && !f.queue[n-1].WantReply {
 		f.size -= len(f.queue[n-1].Payload) // only the last size counts
+		f.queue[n-1].seen.Now(seenSuperseded)
 		f.queue = f.queue[:n-1]
 	}
 	if f.closed || len(f.queue) >= maxQueued || f.size+len(r.Payload) > maxQueuedBytes {
 		full := !f.closed
 		f.mu.Unlock()
 		if full {
+			seen.Now(seenTooMany)
 			f.log.Warn("channel request dropped, too many are waiting", "type", clip(r.Type))
 		}
 		r.Reply(false, nil)
 		return
 	}
-	f.queue = append(f.queue, r)
+	f.queue = append(f.queue, queued{r, seen})
 	f.size += len(r.Payload)
 	start := !f.busy
 	f.busy = true
@@ -175,7 +189,11 @@ func (f *forwarder) run() {
 		f.queue = f.queue[1:]
 		f.size -= len(r.Payload)
 		f.mu.Unlock()
-		ok := f.before == nil || f.before(r)
+		o, ok := passed(r.Type), true
+		if f.before != nil {
+			o, ok = f.before(r.Request)
+		}
+		r.seen.Now(o)
 		if ok {
 			ok, _ = f.to.SendRequest(r.Type, r.WantReply, r.Payload)
 		}

@@ -25,7 +25,10 @@ func (s *session) finish(ctx context.Context) (policy.Summary, policy.End, error
 	s.toTarget.close(replyTime)
 	s.toClient.close(replyTime)
 	s.closeTarget()
-	end := s.end("the target closed the session without an exit status")
+	if s.o.Await != nil {
+		wait(s.o.Await, awaitTime)
+	}
+	end := s.complete(s.end("the target closed the session without an exit status"))
 
 	done := make(chan closed, 1)
 	go func() {
@@ -47,6 +50,14 @@ func (s *session) finish(ctx context.Context) (policy.Summary, policy.End, error
 		c := <-done
 		return c.summary, end, wrapClose(c.err)
 	}
+}
+
+// complete lets the caller of Run add to how the session ended.
+func (s *session) complete(end policy.End) policy.End {
+	if s.o.Complete != nil {
+		s.o.Complete(&end)
+	}
+	return end
 }
 
 // sayGoodbye sends exit status, EOF and close. It waits for a client that is
@@ -100,6 +111,7 @@ func (s *session) abort(v verdict) (policy.Summary, policy.End, error) {
 	}
 	end := s.end(v.reason)
 	end.Reason = v.reason // an exit that came meanwhile is a consequence
+	end = s.complete(end)
 	summary, err := s.o.Recording.Close(end)
 	return summary, end, errors.Join(v.err, wrapClose(err))
 }
