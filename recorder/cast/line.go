@@ -11,7 +11,7 @@ type Line struct {
 	Interval time.Duration // the line's own number: version 3's interval, never negative
 	Code     Code
 	Data     []byte
-	Pos      int // the number after the data, -1 where there is none
+	Skip     int // the number after the data, -1 where there is none
 }
 
 // ParseLine reads one line of version 3 without its line feed. The data is
@@ -22,10 +22,10 @@ func ParseLine(line, buf []byte) (Line, []byte, error) {
 	if err != nil {
 		return Line{}, buf, err
 	}
-	l := Line{Interval: interval, Code: code, Data: out[len(buf):len(out):len(out)], Pos: -1}
+	l := Line{Interval: interval, Code: code, Data: out[len(buf):len(out):len(out)], Skip: -1}
 	if s.take(',') {
-		if l.Pos, err = strconv.Atoi(string(s.number())); err != nil || l.Pos < 0 {
-			return Line{}, buf, errors.New("the position of an event is no whole number")
+		if l.Skip, err = strconv.Atoi(string(s.number())); err != nil || l.Skip < 0 {
+			return Line{}, buf, errors.New("the number after the data of an event is no whole one")
 		}
 	}
 	if !s.take(']') || !s.end() {
@@ -34,9 +34,9 @@ func ParseLine(line, buf []byte) (Line, []byte, error) {
 	return l, out, nil
 }
 
-// AppendLine is AppendEventBytes in version 3 with a position after the data.
-func AppendLine(dst []byte, prev, at time.Duration, code Code, data []byte, pos int) []byte {
+// AppendLine is AppendEventBytes in version 3 with a number after the data.
+func AppendLine(dst []byte, prev, at time.Duration, code Code, data []byte, skip int) []byte {
 	dst = AppendEventBytes(dst, 3, prev, at, code, data)
 	dst = append(dst[:len(dst)-len("]\n")], ", "...)
-	return append(strconv.AppendInt(dst, int64(pos), 10), "]\n"...)
+	return append(strconv.AppendInt(dst, int64(skip), 10), "]\n"...)
 }

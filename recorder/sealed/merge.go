@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -56,8 +55,8 @@ func exact(b []byte) ([]byte, error) {
 }
 
 // event reads the next event with the lines before it that belong to it. Its
-// bytes are in Raw; pos is that of all its lines.
-func (l *lines) event() (e Event, pos int, ok bool, err error) {
+// bytes are in Raw; skip is the number that all its lines have.
+func (l *lines) event() (e Event, skip int, ok bool, err error) {
 	var raw []byte
 	hasRaw := false
 	for {
@@ -68,13 +67,13 @@ func (l *lines) event() (e Event, pos int, ok bool, err error) {
 		if err != nil || !ok {
 			return Event{}, 0, false, err
 		}
-		if (hasRaw || e.Masks != nil) && line.Pos != pos {
-			return Event{}, 0, false, errors.New("the lines of one event have several positions")
+		if (hasRaw || e.Masks != nil) && line.Skip != skip {
+			return Event{}, 0, false, errors.New("the lines of one event have several numbers")
 		}
-		pos = line.Pos
+		skip = line.Skip
 		switch line.Code {
 		case cast.CodeMask:
-			if hasRaw || pos >= 0 {
+			if hasRaw || skip >= 0 {
 				return Event{}, 0, false, errors.New("a mask is out of place")
 			}
 			e.Masks = append(e.Masks, string(line.Data))
@@ -91,7 +90,7 @@ func (l *lines) event() (e Event, pos int, ok bool, err error) {
 		}
 		e.Time, e.Code = l.at, line.Code
 		err = e.fill(line.Data, raw, hasRaw)
-		return e, pos, err == nil, err
+		return e, skip, err == nil, err
 	}
 }
 
@@ -136,13 +135,13 @@ func viewEvents(plain []byte, h frameHeader, room int) ([]Event, error) {
 	l := newLines(plain, micros(h.from))
 	out := make([]Event, 0, min(room, len(plain)/minLine))
 	for {
-		e, pos, ok, err := l.event()
+		e, skip, ok, err := l.event()
 		switch {
 		case err != nil:
 		case !ok:
 			return out, counted(len(out), h)
-		case pos >= 0:
-			err = errors.New("a position is out of place")
+		case skip >= 0:
+			err = errors.New("a number after the data is out of place")
 		case e.Code == cast.CodeInput:
 			err = errors.New("input is out of place")
 		case len(out) == int(h.events):
@@ -168,24 +167,23 @@ func counted(n int, h frameHeader) error {
 	return nil
 }
 
-// placed is an event of the raw track.
-type placed struct {
+// hidden is an event of the raw track.
+type hidden struct {
 	Event
-	pos int
+	skip int // events of the view since the one before
 }
 
-func rawEvents(plain []byte, h frameHeader) ([]placed, error) {
+func rawEvents(plain []byte, h frameHeader) ([]hidden, error) {
 	l := newLines(plain, micros(h.from))
-	out := make([]placed, 0, min(int(h.events), len(plain)/minLine))
-	last := -1
+	out := make([]hidden, 0, min(int(h.events), len(plain)/minLine))
 	for {
-		e, pos, ok, err := l.event()
+		e, skip, ok, err := l.event()
 		switch {
 		case err != nil:
 		case !ok:
 			return out, counted(len(out), h)
-		case pos <= last:
-			err = errors.New("positions do not rise")
+		case skip < 0:
+			err = errors.New("the number after the data is missing")
 		case e.Code != cast.CodeInput && !isOutput(e.Code):
 			err = fmt.Errorf("an event %q is out of place", byte(e.Code))
 		case len(out) == int(h.events):
@@ -194,50 +192,68 @@ func rawEvents(plain []byte, h frameHeader) ([]placed, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", l.n, err)
 		}
-		last = pos
-		out = append(out, placed{e, pos})
+		out = append(out, hidden{e, skip})
 	}
 }
 
 // merge puts the two tracks of a block of n events together.
-func merge(view []Event, raw []placed, n int) ([]Event, error) {
+func merge(view []Event, raw []hidden, n int) ([]Event, error) {
 	out := make([]Event, 0, min(n, len(view)+len(raw)))
-	for _, p := range raw {
-		fill := p.pos - len(out)
-		if fill > len(view) {
-			return nil, fmt.Errorf("position %d is beyond the end", p.pos)
+	var err error
+	for i := range raw {
+		r := &raw[i]
+		if out, view, err = pass(out, view, r.skip); err != nil {
+			return nil, fmt.Errorf("event %d: %w", i, err)
 		}
-		out = append(out, view[:fill]...)
-		view = view[fill:]
-		if p.Code == cast.CodeInput {
-			out = append(out, p.Event)
-			continue
+		e := r.Event
+		if e.Code != cast.CodeInput {
+			if e, err = uncover(view, e); err != nil {
+				return nil, fmt.Errorf("event %d: %w", i, err)
+			}
+			view = view[1:]
 		}
-		if len(view) == 0 || view[0].Time != p.Time {
-			return nil, fmt.Errorf("position %d has no event in the view", p.pos)
+		if len(out) > 0 && e.Time < out[len(out)-1].Time {
+			return nil, fmt.Errorf("event %d is earlier than the one of the view before it", i)
 		}
-		e := view[0]
-		switch {
-		case e.Code == p.Code && e.masked():
-			e.Raw = p.Raw
-		case e.Code == cast.CodeGap && e.Text == undecidedText(len(p.Raw)):
-			e = p.Event
-			e.Undecided = true
-		default:
-			return nil, fmt.Errorf("position %d has another event in the view", p.pos)
-		}
-		out, view = append(out, e), view[1:]
+		out = append(out, e)
 	}
-	if out = append(out, view...); len(out) != n {
-		return nil, fmt.Errorf("it has %d events and not %d", len(out), n)
+	if out, _, err = pass(out, view, len(view)); err != nil {
+		return nil, err
 	}
-	if !slices.IsSortedFunc(out, func(a, b Event) int { return int(a.Time - b.Time) }) {
-		return nil, errors.New("events of the two tracks are out of order")
-	}
-	for i := range out {
-		if out[i].masked() && out[i].Raw == nil {
-			return nil, fmt.Errorf("event %d has masks and no bytes", i)
-		}
+	if len(out) != n {
+		return nil, fmt.Errorf("the block has %d events and not the %d of the index", len(out), n)
 	}
 	return out, nil
+}
+
+// pass moves the next n events of the view to out.
+func pass(out, view []Event, n int) (_, rest []Event, err error) {
+	if n > len(view) {
+		return nil, nil, errors.New("it is beyond the end of the view")
+	}
+	for i := range view[:n] {
+		if view[i].masked() {
+			return nil, nil, errors.New("the bytes of an event with masks are missing")
+		}
+	}
+	if n > 0 && len(out) > 0 && view[0].Time < out[len(out)-1].Time {
+		return nil, nil, errors.New("it is later than the event of the view after it")
+	}
+	return append(out, view[:n]...), view[n:], nil
+}
+
+// uncover returns the event that e and the next one of the view make.
+func uncover(view []Event, e Event) (Event, error) {
+	if len(view) == 0 || view[0].Time != e.Time {
+		return e, errors.New("the view has no event in its place")
+	}
+	switch v := view[0]; {
+	case v.Code == e.Code && v.masked():
+		v.Raw = e.Raw
+		return v, nil
+	case v.Code == cast.CodeGap:
+		e.Undecided = true
+		return e, nil
+	}
+	return e, errors.New("the view has another event in its place")
 }

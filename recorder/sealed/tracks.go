@@ -22,6 +22,7 @@ type tracks struct {
 	view, raw          []byte
 	viewAt, rawAt      time.Duration // time of the last line of each
 	viewN, rawN, n     int           // events of each, and of both merged
+	skip               int           // events of the view since the last of the raw track
 	from, to           time.Duration
 	base64             []byte
 	masks              int
@@ -43,8 +44,11 @@ func (t *tracks) full() bool {
 func (t *tracks) add(e *Event, at time.Duration) {
 	t.to = at
 	if e.hidden() {
-		t.bytes(&t.raw, &t.rawAt, at, e.Code, e.Raw, t.n)
+		t.bytes(&t.raw, &t.rawAt, at, e.Code, e.Raw, t.skip)
+		t.skip = 0
 		t.rawN++
+	} else {
+		t.skip++
 	}
 	switch {
 	case e.Code == cast.CodeInput:
@@ -80,19 +84,19 @@ func undecidedText(n int) string {
 }
 
 // bytes appends an event with bytes so that they can be read back exactly.
-func (t *tracks) bytes(dst *[]byte, last *time.Duration, at time.Duration, code cast.Code, data []byte, pos int) {
+func (t *tracks) bytes(dst *[]byte, last *time.Duration, at time.Duration, code cast.Code, data []byte, skip int) {
 	if !utf8.Valid(data) {
 		t.base64 = base64.StdEncoding.AppendEncode(t.base64[:0], data)
-		t.line(dst, last, at, cast.CodeBytes, t.base64, pos)
+		t.line(dst, last, at, cast.CodeBytes, t.base64, skip)
 	}
-	t.line(dst, last, at, code, data, pos)
+	t.line(dst, last, at, code, data, skip)
 }
 
-func (t *tracks) line(dst *[]byte, last *time.Duration, at time.Duration, code cast.Code, data []byte, pos int) {
-	if pos < 0 {
+func (t *tracks) line(dst *[]byte, last *time.Duration, at time.Duration, code cast.Code, data []byte, skip int) {
+	if skip < 0 {
 		*dst = cast.AppendEventBytes(*dst, 3, *last, at, code, data)
 	} else {
-		*dst = cast.AppendLine(*dst, *last, at, code, data, pos)
+		*dst = cast.AppendLine(*dst, *last, at, code, data, skip)
 	}
 	*last = at
 }
