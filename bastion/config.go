@@ -64,6 +64,9 @@ type Config struct {
 	// not happen.
 	Audit func(context.Context, policy.Entry) error
 
+	// Digests returns the SHA-256, in hex, of the policy and of the
+	// configuration in force, which recordings name. Optional.
+	Digests func() (policy, config string)
 	// HelpSignIn is the command that signs in, as users of a key without a
 	// sign-in are told: "ssh -p 2222 bastion.example.com".
 	HelpSignIn string
@@ -130,6 +133,13 @@ type ConnectRequest struct {
 type Upstream interface {
 	// OpenSession opens a session channel (RFC 4254, section 6.1).
 	OpenSession(context.Context) (ssh.Channel, <-chan *ssh.Request, error)
+	// Address is the ADDRESS:PORT that was dialled, and HostKey the
+	// fingerprint of the key that the target proved.
+	Address() string
+	HostKey() policy.Fingerprint
+	// Seen lists the channels and requests that the target has begun by
+	// itself, and what became of them.
+	Seen() []policy.Channel
 	// Wait blocks until the connection has ended.
 	Wait() error
 	Close() error

@@ -36,6 +36,10 @@ type connection struct {
 	// jump is the target that a connection inside another ends at; nil for a
 	// direct one. Its user name is the login.
 	jump *policy.Target
+	// outer is the connection that one inside another came through, and
+	// carrier the channel in outer.seen; outer is nil for a direct one.
+	outer   *connection
+	carrier policy.Seen
 	// silence is how long nothing came; nil for a connection inside another,
 	// which lives and dies with the outer one.
 	silence func() time.Duration
@@ -46,6 +50,7 @@ type connection struct {
 	channels atomic.Int32   // open ones
 	refusals atomic.Int32
 	ups      upstreams
+	seen     policy.Coverage // channels and global requests
 }
 
 func (s *Server) newConnection(ctx context.Context, sconn *ssh.ServerConn, g *grant, id policy.ConnectionID, source netip.AddrPort, log *slog.Logger) *connection {
@@ -108,16 +113,17 @@ func (c *connection) closeGently() {
 // for anything but the connection itself.
 func (c *connection) open(nc ssh.NewChannel) {
 	var handle func()
+	seen := c.seen.Add(policy.KindChannel, nc.ChannelType(), policy.FromClient, seenRefused)
 	switch t := nc.ChannelType(); t {
 	case "session":
-		handle = func() { c.session(nc) }
+		handle = func() { seen.Now(seenOpen); c.session(nc, seen) }
 	case "direct-tcpip":
 		j, err := c.parseJump(nc.ExtraData())
 		if err != nil {
 			c.refuseChannel(nc, ssh.Prohibited, err)
 			return
 		}
-		handle = func() { c.jumpTo(nc, j) }
+		handle = func() { seen.Now(seenUnproven); c.jumpTo(nc, j, seen) }
 	case "direct-streamlocal@openssh.com", "tun@openssh.com", "x11", "forwarded-tcpip", "auth-agent@openssh.com":
 		c.refuseChannel(nc, ssh.Prohibited, refusef("This bastion does not forward %s.", t))
 		return
@@ -127,6 +133,7 @@ func (c *connection) open(nc ssh.NewChannel) {
 	}
 	if int(c.channels.Add(1)) > c.s.limits.SessionsPerConnection {
 		c.channels.Add(-1)
+		seen.Now(seenTooOften)
 		c.refuseChannel(nc, ssh.ResourceShortage, refusef("There are already %d sessions on this connection, the most that it may hold.", c.s.limits.SessionsPerConnection))
 		return
 	}
@@ -139,7 +146,11 @@ func (c *connection) open(nc ssh.NewChannel) {
 // refuseChannel tells the client why, and enters it.
 func (c *connection) refuseChannel(nc ssh.NewChannel, reason ssh.RejectionReason, why error) {
 	c.enterRefusal(nc.ChannelType(), why.Error())
-	if err := nc.Reject(reason, why.Error()); err != nil {
+	text, ok := userMessage(why)
+	if !ok {
+		text = "The bastion refuses this channel; its log has the reason."
+	}
+	if err := nc.Reject(reason, text); err != nil {
 		c.log.Debug("a channel could not be rejected", "error", err)
 	}
 }
@@ -185,8 +196,10 @@ func (c *connection) enter(e policy.Entry) error {
 // connection. It ends with the connection.
 func (c *connection) globalRequests(reqs <-chan *ssh.Request) {
 	for r := range reqs {
+		seen := c.seen.Add(policy.KindGlobal, r.Type, policy.FromClient, seenRefused)
 		switch r.Type {
 		case "keepalive@openssh.com":
+			seen.Now(seenAnswered)
 			r.Reply(true, nil)
 			continue
 		case "tcpip-forward", "streamlocal-forward@openssh.com":
@@ -217,6 +230,7 @@ func (c *connection) keepalive(ended <-chan struct{}) {
 			return
 		}
 		if quiet >= every && asking.CompareAndSwap(false, true) {
+			c.seen.Add(policy.KindGlobal, "keepalive@openssh.com", policy.FromBastion, seenAsked)
 			go func() { // ends with the answer or the connection
 				c.sconn.SendRequest("keepalive@openssh.com", true, nil)
 				asking.Store(false)

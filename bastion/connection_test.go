@@ -191,6 +191,10 @@ func (u *muteUpstream) OpenSession(ctx context.Context) (ssh.Channel, <-chan *ss
 	<-ctx.Done()
 	return nil, nil, context.Cause(ctx)
 }
+func (u *muteUpstream) Address() string             { return "" }
+func (u *muteUpstream) HostKey() policy.Fingerprint { return "" }
+func (u *muteUpstream) Seen() []policy.Channel      { return nil }
+
 func (u *muteUpstream) Wait() error  { <-u.ended; return nil }
 func (u *muteUpstream) Close() error { u.once.Do(func() { close(u.ended) }); return nil }
 

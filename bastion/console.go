@@ -100,9 +100,7 @@ func (w *watcher) stop() {
 func (w *watcher) handle(s *session, r *ssh.Request, interrupted func()) {
 	switch r.Type {
 	case "window-change":
-		ok := s.pty.resize(r.Payload)
-		r.Reply(ok, nil)
-		if ok {
+		if s.resize(r) {
 			w.report(s.pty.size())
 		}
 	case "signal":
@@ -113,13 +111,13 @@ func (w *watcher) handle(s *session, r *ssh.Request, interrupted func()) {
 				interrupted()
 			}
 		}
-		r.Reply(true, nil)
+		s.answer(r, true, seenOurs)
 	case "keepalive@openssh.com":
-		r.Reply(true, nil)
+		s.answer(r, true, seenAnswered)
 	case "auth-agent-req@openssh.com", "x11-req":
 		s.refuseRequest(r)
 	default:
-		r.Reply(false, nil)
+		s.answer(r, false, seenRefused)
 	}
 }
 

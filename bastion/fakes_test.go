@@ -248,6 +248,10 @@ func (w *fakeWorld) openRecording(_ context.Context, s policy.Session) (proxy.Re
 // fakeUpstream is a connection to the fake target.
 type fakeUpstream struct{ ssh.Conn }
 
+func (f fakeUpstream) Address() string             { return f.RemoteAddr().String() }
+func (f fakeUpstream) HostKey() policy.Fingerprint { return "SHA256:fake" }
+func (f fakeUpstream) Seen() []policy.Channel      { return nil }
+
 func (f fakeUpstream) OpenSession(context.Context) (ssh.Channel, <-chan *ssh.Request, error) {
 	return f.OpenChannel("session", nil)
 }

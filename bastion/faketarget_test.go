@@ -72,7 +72,7 @@ func (s *fakeShell) serve(reqs <-chan *ssh.Request) {
 			cols, rows, _ := proxy.ParseWindowChange(r.Payload)
 			s.sizes <- [2]uint32{cols, rows}
 		case "env":
-			var v envVar
+			var v envRequest
 			ssh.Unmarshal(r.Payload, &v)
 			s.env = append(s.env, v.Name+"="+v.Value)
 		case "shell":

@@ -30,13 +30,16 @@ func (c *connection) parseJump(payload []byte) (policy.Target, error) {
 	if c.jump != nil {
 		return policy.Target{}, refusef("This bastion does not forward to other hosts from %s.", c.jump.Name)
 	}
-	host := printable(m.Host, maxTarget)
+	none := fmt.Sprintf("%q is not a target of this bastion that you may use.", printable(m.Host, maxTarget))
 	if checkTargetName(m.Host) != nil {
-		return policy.Target{}, refusef("%q is not a target of this bastion.", host)
+		return policy.Target{}, refusal(none)
 	}
 	t, ok := c.s.cfg.Lookup(m.Host)
 	if !ok {
-		return policy.Target{}, refusef("%q is not a target of this bastion.", host)
+		return policy.Target{}, hidden{errors.New("there is no such target"), none}
+	}
+	if !c.knows(t) {
+		return policy.Target{}, hidden{fmt.Errorf("the user may do nothing with %s", t.Name), none}
 	}
 	if m.Port != 22 && m.Port != targetPort(t) {
 		return policy.Target{}, refusef("Port %d of %s cannot be reached through this bastion, only ssh.", m.Port, t.Name)
@@ -60,14 +63,16 @@ func targetPort(t policy.Target) uint32 {
 // jumpTo serves an SSH connection inside the channel, in the place of t: the
 // client sees a host key for t, and must prove to be the same user as on the
 // outer connection.
-func (c *connection) jumpTo(nc ssh.NewChannel, t policy.Target) {
+func (c *connection) jumpTo(nc ssh.NewChannel, t policy.Target, seen policy.Seen) {
 	if err := c.stillAllowed(); err != nil {
+		seen.Now(seenRefused)
 		c.refuseChannel(nc, ssh.Prohibited, err)
 		return
 	}
 	keys, err := c.s.cfg.TargetHostKeys(c.ctx, t.Name)
 	if err != nil || len(keys) == 0 {
 		c.log.Error("there is no host key to present for a target", "target", t.Name, "error", err)
+		seen.Now(seenRefused)
 		nc.Reject(ssh.ConnectionFailed, "The bastion has no host key for this target; its log has the reason.")
 		return
 	}
@@ -77,12 +82,12 @@ func (c *connection) jumpTo(nc ssh.NewChannel, t policy.Target) {
 	}
 	defer ch.Close()
 	go ssh.DiscardRequests(reqs) // ends with the channel
-	if err := c.serveJump(newChannelConn(ch, c.sconn, c.source), t, keys); err != nil {
+	if err := c.serveJump(newChannelConn(ch, c.sconn, c.source), t, keys, seen); err != nil {
 		c.log.Info("a connection to a target was not authenticated", "target", t.Name, "reason", printable(err.Error(), 300))
 	}
 }
 
-func (c *connection) serveJump(conn net.Conn, t policy.Target, keys []ssh.Signer) error {
+func (c *connection) serveJump(conn net.Conn, t policy.Target, keys []ssh.Signer, seen policy.Seen) error {
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	defer cancel(nil)
 	tooLate := time.AfterFunc(c.s.limits.Signing, func() {
@@ -105,7 +110,8 @@ func (c *connection) serveJump(conn net.Conn, t policy.Target, keys []ssh.Signer
 	}
 	tooLate.Stop()
 	inner := c.s.newConnection(c.ctx, sconn, g, id, c.source, log)
-	inner.jump = &t
+	inner.jump, inner.outer, inner.carrier = &t, c, seen
+	seen.Now(seenJump)
 	inner.serve(chans, reqs)
 	return nil
 }

@@ -63,6 +63,7 @@ func (s *session) runMenu(st start) error {
 	if len(m.items) == 0 {
 		return refusal("There is no target here that you may open a shell on.")
 	}
+	s.menu = true
 	w := s.watch(func() { s.ch.Close() })
 	late := time.AfterFunc(menuTime, func() { s.abandon("The menu was left without a choice.") })
 	stop := context.AfterFunc(s.c.ctx, func() { s.abandon(context.Cause(s.c.ctx).Error()) })

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"sallyport/policy"
 )
 
 // How long a refused connection lives at most, and how long its client has to
@@ -38,7 +40,7 @@ func (c *connection) serveRefused(chans <-chan ssh.NewChannel) {
 // tellRefused takes one session, waits for what it should run, and says the
 // sentence instead.
 func (c *connection) tellRefused(nc ssh.NewChannel) {
-	s, err := c.accept(nc)
+	s, err := c.accept(nc, policy.Seen{})
 	if err != nil {
 		return
 	}

@@ -24,8 +24,14 @@ type session struct {
 	ctx context.Context
 	end context.CancelCauseFunc
 
-	pty *terminal // nil when the client asked for none
-	env []envVar
+	pty   *terminal   // nil when the client asked for none
+	sized policy.Seen // the request that pty has its size from
+	env   []envVar
+	asked []string // names of variables that the client asked for, escaped
+	menu  bool     // the bastion's menu was shown
+
+	channel policy.Seen   // this channel, in c.seen
+	count   *requestCount // its requests
 	// refused are the types of requests that an entry was made for.
 	refused map[string]bool
 }
@@ -46,8 +52,8 @@ var (
 )
 
 // session owns one session channel from its opening to its close.
-func (c *connection) session(nc ssh.NewChannel) {
-	s, err := c.accept(nc)
+func (c *connection) session(nc ssh.NewChannel, seen policy.Seen) {
+	s, err := c.accept(nc, seen)
 	if err != nil {
 		c.log.Debug("a session could not be accepted", "error", err)
 		return
@@ -83,6 +89,7 @@ func (s *session) run(st start) error {
 	if where.Target != "" {
 		return s.runTarget(where, st)
 	}
+	s.channel.Now(seenBastion)
 	switch {
 	case st.action == policy.ActionExec:
 		return s.runConsole(st.command)
@@ -106,14 +113,14 @@ func (c *connection) destination() (userName, error) {
 }
 
 // accept opens the channel and begins to drain its requests.
-func (c *connection) accept(nc ssh.NewChannel) (*session, error) {
+func (c *connection) accept(nc ssh.NewChannel, seen policy.Seen) (*session, error) {
 	ch, reqs, err := nc.Accept()
 	if err != nil {
 		return nil, err
 	}
-	s := &session{c: c, ch: ch, refused: map[string]bool{}}
+	s := &session{c: c, ch: ch, channel: seen, count: &requestCount{}, refused: map[string]bool{}}
 	s.ctx, s.end = context.WithCancelCause(c.ctx)
-	s.reqs = queueRequests(reqs, func() { s.end(errSessionEnded) })
+	s.reqs = queueRequests(reqs, s.count, func() { s.end(errSessionEnded) })
 	return s, nil
 }
 
@@ -122,7 +129,11 @@ func (c *connection) accept(nc ssh.NewChannel) (*session, error) {
 func (s *session) release() {
 	s.ch.Close()
 	s.end(nil)
-	go ssh.DiscardRequests(s.reqs)
+	go func() { // ends with the client's close or the connection
+		for r := range s.reqs {
+			s.answer(r, false, seenRefused)
+		}
+	}()
 }
 
 // await takes the requests before the start: terminal and environment.
@@ -147,28 +158,57 @@ func (s *session) await() (start, error) {
 // prepare handles one request before the start, or returns the start.
 func (s *session) prepare(r *ssh.Request) (start, bool) {
 	switch r.Type {
-	case "shell":
-		return start{req: r, action: policy.ActionShell}, true
-	case "exec":
-		st := start{req: r, action: policy.ActionExec}
-		st.command, st.err = parseCommand(r.Payload)
+	case "shell", "exec", "subsystem":
+		st := parseStart(r)
+		if st.err != nil {
+			s.took(r, seenRefused)
+		} else {
+			s.took(r, seenStart)
+		}
 		return st, true
-	case "subsystem":
-		return parseSubsystem(r), true
 	case "pty-req":
-		r.Reply(s.setTerminal(r.Payload), nil)
+		ok := s.setTerminal(r.Payload)
+		if seen := s.answer(r, ok, seenTerminal); ok {
+			s.pty.seen = seen
+		}
 	case "env":
-		r.Reply(s.addEnv(r.Payload), nil)
+		s.addEnv(r)
 	case "window-change":
-		r.Reply(s.pty.resize(r.Payload), nil)
+		s.resize(r)
 	case "keepalive@openssh.com":
-		r.Reply(true, nil)
+		s.answer(r, true, seenAnswered)
 	case "auth-agent-req@openssh.com", "x11-req":
 		s.refuseRequest(r)
 	default:
-		r.Reply(false, nil)
+		s.answer(r, false, seenRefused)
 	}
 	return start{}, false
+}
+
+// took counts a request of the client, and what becomes of it.
+func (s *session) took(r *ssh.Request, o policy.Outcome) policy.Seen {
+	return s.count.took(r, policy.FromClient, o)
+}
+
+// answer replies to a request and counts it: as o, or as refused.
+func (s *session) answer(r *ssh.Request, ok bool, o policy.Outcome) policy.Seen {
+	if !ok {
+		o = seenRefused
+	}
+	seen := s.took(r, o)
+	r.Reply(ok, nil)
+	return seen
+}
+
+// resize takes a new size of the terminal before the session has started: the
+// recording starts with the last.
+func (s *session) resize(r *ssh.Request) bool {
+	ok := s.pty.resize(r.Payload)
+	if seen := s.answer(r, ok, seenStartSize); ok {
+		s.sized.Now(seenSuperseded)
+		s.sized = seen
+	}
+	return ok
 }
 
 // refuseRequest enters, once per type and session, what opens another way.
@@ -177,7 +217,20 @@ func (s *session) refuseRequest(r *ssh.Request) {
 		s.refused[r.Type] = true
 		s.c.enterRefusal(r.Type, "This bastion forwards neither agents nor X11.")
 	}
-	r.Reply(false, nil)
+	s.answer(r, false, seenRefused)
+}
+
+// parseStart reads the request that says what is to run.
+func parseStart(r *ssh.Request) start {
+	switch r.Type {
+	case "exec":
+		st := start{req: r, action: policy.ActionExec}
+		st.command, st.err = parseCommand(r.Payload)
+		return st
+	case "subsystem":
+		return parseSubsystem(r)
+	}
+	return start{req: r, action: policy.ActionShell}
 }
 
 // parseCommand reads the payload of exec (RFC 4254, section 6.5).
@@ -214,6 +267,7 @@ func (s *session) refuse(err error) {
 	if !ok {
 		text = fmt.Sprintf("The session could not be started; the bastion's log has the reason under connection %s.", s.c.id)
 	}
+	s.channel.Now(seenNothing)
 	s.c.log.Info("a session was refused", "reason", printable(err.Error(), 1000))
 	s.say(text)
 	s.exit(1)
@@ -237,13 +291,17 @@ func (s *session) exit(code uint32) {
 
 // requests are what the target is asked for before anything else flows.
 func (s *session) requests(st start) []proxy.Request {
-	ignore := func(bool) {}
+	granted := func(ok bool) {
+		if !ok {
+			s.pty.seen.Now(seenNoTerminal)
+		}
+	}
 	var list []proxy.Request
 	if s.pty != nil {
-		list = append(list, proxy.Request{Type: "pty-req", Payload: s.pty.payload(), Reply: ignore})
+		list = append(list, proxy.Request{Type: "pty-req", Payload: s.pty.payload(), Reply: granted})
 	}
 	for _, v := range s.env {
-		list = append(list, proxy.Request{Type: "env", Payload: ssh.Marshal(v)})
+		list = append(list, proxy.Request{Type: "env", Payload: ssh.Marshal(envRequest{v.Name, v.Value})})
 	}
 	return append(list, proxy.Request{Type: st.req.Type, Payload: st.req.Payload})
 }

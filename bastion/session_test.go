@@ -119,7 +119,7 @@ func TestRefusals(t *testing.T) {
 		want       string
 		kind       policy.EntryKind
 	}{
-		{"unknown target", "root@db9", nil, `There is no target named "db9" here.`, policy.EntryDeny},
+		{"unknown target", "root@db9", nil, `There is no target named "db9" here that you may use.`, policy.EntryDeny},
 		{"login not listed", "toor@db1", nil, `The login "toor" is not among those of db1.`, policy.EntryDeny},
 		{"bad name", "ro ot@db1", nil, `The login "ro ot" has a character that is not allowed; letters, digits and . _ - + @ \ $ are.`, policy.EntryDeny},
 		{"policy", "root@db1", func(w *fakeWorld) { w.deny = func(r policy.Request) bool { return r.Action == policy.ActionExec } },

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"sallyport/bastion/proxy"
 	"sallyport/policy"
 )
@@ -17,11 +15,10 @@ import (
 // runTarget runs st on a target: decide, record, connect, splice. An error
 // means that the user has been told nothing yet.
 func (s *session) runTarget(where userName, st start) error {
-	target, d, err := s.permit(where, st)
+	about, target, d, err := s.permit(where, st)
 	if err != nil {
 		return err
 	}
-	about := s.describe(target, where.Login, st, d)
 	rec, err := s.c.s.cfg.OpenRecording(s.ctx, about)
 	if err != nil {
 		s.c.log.Error("a recording could not be opened", "session", about.ID, "error", err)
@@ -31,94 +28,61 @@ func (s *session) runTarget(where userName, st start) error {
 		}
 		return refusef("The session is not started because it cannot be recorded (session %s).", about.ID)
 	}
+	s.channel.Now(seenRecorded)
 	if err := s.c.enter(startEntry(about)); err != nil {
-		rec.Close(policy.End{Reason: "the start of the session could not be entered in the ledger"})
+		rec.Close(s.unreached("the start of the session could not be entered in the ledger", d.Obligations))
 		return refusal("The session is not started because it cannot be entered in the ledger.")
 	}
-	channel, requests, err := s.reach(target, where.Login)
+	at, err := s.reach(target, where.Login)
 	if err != nil {
-		end := policy.End{Reason: "the target was not reached: " + printable(err.Error(), 1000)}
+		end := s.unreached("the target was not reached: "+printable(err.Error(), 1000), d.Obligations)
 		sum, closeErr := rec.Close(end)
 		s.ended(about, sum, end, closeErr)
 		return err
 	}
+	var asked *probe
+	var await <-chan struct{}
+	if d.Obligations.Context {
+		asked = at.sh.ask(s.c)
+		await = asked.done
+	}
 	sum, end, err := proxy.Run(s.c.ctx, proxy.Options{
 		Client:     proxy.Side{Channel: s.ch, Requests: s.reqs},
-		Target:     proxy.Side{Channel: channel, Requests: requests},
+		Target:     proxy.Side{Channel: at.ch, Requests: at.reqs},
 		Recording:  rec,
 		Start:      s.requests(st),
 		Session:    about.ID,
 		MaxSession: d.Obligations.MaxSession, IdleTimeout: d.Obligations.IdleTimeout,
-		Log: s.c.log.With("session", about.ID),
+		Seen: s.count.took,
+		Complete: func(e *policy.End) {
+			e.Address, e.HostKey = at.sh.up.Address(), at.sh.up.HostKey()
+			e.Channels, e.Host = s.coverage(at), asked.result()
+		},
+		Await: await,
+		Log:   s.c.log.With("session", about.ID),
 	})
 	s.ended(about, sum, end, err)
 	return nil
 }
 
-// permit decides whether the session may be, and enters the decision.
-func (s *session) permit(where userName, st start) (policy.Target, policy.Decision, error) {
-	c := s.c
-	e := policy.Entry{Target: printable(where.Target, maxTarget), Login: where.Login, Detail: map[string]string{"action": string(st.action)}}
-	if st.command != "" {
-		e.Detail["command"] = printable(st.command, 1000)
+// unreached is the end of a session that never was one.
+func (s *session) unreached(reason string, o policy.Obligations) policy.End {
+	end := policy.End{Reason: reason, Channels: s.coverage(nil)}
+	if o.Context {
+		end.Host = &policy.HostContext{Error: "the target was not reached"}
 	}
-	var none policy.Decision
-	target, ok := c.s.cfg.Lookup(where.Target)
-	if !ok {
-		return target, none, c.deny(e, refusal(fmt.Sprintf("There is no target named %q here.", e.Target)), nil)
-	}
-	e.Target = target.Name
-	if !target.Allows(where.Login) {
-		return target, none, c.deny(e, refusal(fmt.Sprintf("The login %q is not among those of %s.", where.Login, target.Name)), nil)
-	}
-	d := c.s.cfg.Decide(policy.Request{User: c.grant.identity.User, Action: st.action, Target: target, Login: where.Login, Source: c.source.Addr()})
-	if !d.Allowed {
-		e.Detail["decision"] = d.Reason
-		return target, none, c.deny(e, refusal(fmt.Sprintf("You are not allowed to use %s on %s as %s.", st.action, target.Name, where.Login)), d.Policies)
-	}
-	e.Kind = policy.EntryPermit
-	addPolicies(e.Detail, d.Policies)
-	if err := c.enter(e); err != nil {
-		return target, none, refusal("The session is not started because it cannot be entered in the ledger.")
-	}
-	return target, d, nil
-}
-
-// describe is what the recording says about the session.
-func (s *session) describe(t policy.Target, login policy.Login, st start, d policy.Decision) policy.Session {
-	now := s.c.s.now()
-	id := s.c.grant.identity
-	about := policy.Session{
-		ID: policy.NewSessionID(now), Connection: s.c.id, User: id.User, Source: s.c.source.String(),
-		Client: printable(string(s.c.sconn.ClientVersion()), 255), Key: id.Key, Serial: id.Serial,
-		Target: t.Name, Login: login, Action: st.action, Command: st.command,
-		Start: now, RedactStreams: d.Obligations.Redact,
-	}
-	if s.pty != nil {
-		about.TTY, about.Term = true, s.pty.Term
-		about.Cols, about.Rows = s.pty.size()
-	}
-	if len(s.env) > 0 {
-		about.Env = map[string]string{}
-		for _, v := range s.env {
-			about.Env[v.Name] = v.Value
-		}
-	}
-	if st.action == policy.ActionSFTP {
-		about.Coverage = append(about.Coverage, "sftp: recorded as a byte stream, files are not parsed")
-	}
-	return about
+	return end
 }
 
 // reach opens a session on the target, over the connection that this client
 // already has to it, if any.
-func (s *session) reach(t policy.Target, login policy.Login) (ssh.Channel, <-chan *ssh.Request, error) {
-	ch, reqs, err := s.c.ups.session(s.ctx, t, login)
+func (s *session) reach(t policy.Target, login policy.Login) (*reached, error) {
+	at, err := s.c.ups.session(s.ctx, t, login)
 	if err == nil {
-		return ch, reqs, nil
+		return at, nil
 	}
 	if s.ctx.Err() != nil { // not the target's fault
-		return nil, nil, refusal(causeOf(s.ctx).Error())
+		return nil, refusal(causeOf(s.ctx).Error())
 	}
 	s.c.log.Warn("a target was not reached", "target", t.Name, "login", login, "error", err)
 	var m interface{ HostKeyMismatch() bool }
@@ -129,7 +93,7 @@ func (s *session) reach(t policy.Target, login policy.Login) (ssh.Channel, <-cha
 	if _, ok := userMessage(err); !ok {
 		err = fmt.Errorf("%w (%v)", refusef("%s cannot be reached from the bastion; its log has the reason under connection %s.", t.Name, s.c.id), err)
 	}
-	return nil, nil, err
+	return nil, err
 }
 
 // ended enters how a session ended.

@@ -1,11 +1,13 @@
 package bastion
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
 
 	"sallyport/bastion/proxy"
+	"sallyport/policy"
 )
 
 // Bounds of what comes before a session starts. OpenSSH sends some 60 terminal
@@ -22,7 +24,8 @@ const (
 // receiver for a session without one.
 type terminal struct {
 	proxy.PTY
-	original []byte // the payload of pty-req; nil once the size has changed
+	original []byte      // the payload of pty-req; nil once the size has changed
+	seen     policy.Seen // the pty-req
 }
 
 // setTerminal checks and keeps a pty-req; a session has at most one.
@@ -64,31 +67,45 @@ func (t *terminal) payload() []byte {
 	}{t.Term, t.Cols, t.Rows, t.WidthPixel, t.HighPixel, string(t.Modes)})
 }
 
-// envVar is the payload of an env request (RFC 4254, section 6.4).
-type envVar struct{ Name, Value string }
+// envRequest is the payload of an env request (RFC 4254, section 6.4).
+type envRequest struct{ Name, Value string }
 
-// addEnv keeps a variable that the allow-list names (THREATS T37).
-func (s *session) addEnv(payload []byte) bool {
-	var v envVar
-	if ssh.Unmarshal(payload, &v) != nil || !envAllowed(s.c.s.cfg.EnvAllow, v) {
-		return false
+// envVar is a variable that goes to the target, and the request that set it.
+type envVar struct {
+	Name, Value string
+	seen        policy.Seen
+}
+
+// addEnv keeps a variable that the allow-list names (THREATS T37), and the name
+// of any.
+func (s *session) addEnv(r *ssh.Request) {
+	var v envRequest
+	if ssh.Unmarshal(r.Payload, &v) != nil {
+		s.answer(r, false, seenRefused)
+		return
 	}
-	for i := range s.env {
-		if s.env[i].Name == v.Name {
-			s.env[i].Value = v.Value
-			return true
-		}
+	if name := policy.ShowType(v.Name); len(s.asked) < maxEnv && !slices.Contains(s.asked, name) {
+		s.asked = append(s.asked, name)
 	}
-	if len(s.env) >= maxEnv {
-		return false
+	if !envAllowed(s.c.s.cfg.EnvAllow, v) {
+		s.answer(r, false, seenRefused)
+		return
 	}
-	s.env = append(s.env, v)
-	return true
+	i := slices.IndexFunc(s.env, func(have envVar) bool { return have.Name == v.Name })
+	switch {
+	case i >= 0:
+		s.env[i].seen.Now(seenSuperseded)
+		s.env[i] = envVar{v.Name, v.Value, s.answer(r, true, seenEnv)}
+	case len(s.env) >= maxEnv:
+		s.answer(r, false, seenRefused)
+	default:
+		s.env = append(s.env, envVar{v.Name, v.Value, s.answer(r, true, seenEnv)})
+	}
 }
 
 // envAllowed reports whether v may reach a target: its name is a plain one, is
 // on the list, and its value is one line.
-func envAllowed(allow []string, v envVar) bool {
+func envAllowed(allow []string, v envRequest) bool {
 	if len(v.Name) > maxEnvName || len(v.Value) > maxEnvValue || !isEnvName(v.Name) || strings.ContainsAny(v.Value, "\x00\r\n") {
 		return false
 	}

@@ -47,3 +47,11 @@ func refusef(format string, args ...any) error { return refusal(fmt.Sprintf(form
 
 func (r refusal) Error() string       { return string(r) }
 func (r refusal) UserMessage() string { return string(r) }
+
+// hidden is an error whose reason the user does not read, but a sentence.
+type hidden struct {
+	error
+	sentence string
+}
+
+func (h hidden) UserMessage() string { return h.sentence }

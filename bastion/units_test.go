@@ -99,7 +99,7 @@ func TestRequestQueue(t *testing.T) {
 	}
 	in := make(chan *ssh.Request)
 	gone := make(chan struct{})
-	out := queueRequests(in, func() { close(gone) })
+	out := queueRequests(in, nil, func() { close(gone) })
 	for range 100 {
 		in <- size // nobody takes any
 	}

@@ -30,7 +30,19 @@ type shared struct {
 	ready chan struct{} // closed when up and err are set
 	up    Upstream
 	err   error
-	dead  chan struct{} // closed when up has ended
+	dead  chan struct{}   // closed when up has ended
+	seen  policy.Coverage // the channels that were opened on up
+
+	mu    sync.Mutex
+	probe *probe // nil until a session asks for it; guarded by mu
+}
+
+// reached is a session on a target.
+type reached struct {
+	ch   ssh.Channel
+	reqs <-chan *ssh.Request
+	sh   *shared
+	seen policy.Seen // ch, in sh.seen
 }
 
 // deadTime is how long after a failed session its connection may take to be
@@ -44,29 +56,40 @@ var (
 
 // session opens a session on the target. It waits no longer than ctx, while
 // the connection itself is made for all sessions of this client.
-func (u *upstreams) session(ctx context.Context, t policy.Target, login policy.Login) (ssh.Channel, <-chan *ssh.Request, error) {
+func (u *upstreams) session(ctx context.Context, t policy.Target, login policy.Login) (*reached, error) {
 	for attempt := 0; ; attempt++ {
 		sh, fresh, err := u.get(ctx, t, login)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		ch, reqs, err := sh.session(ctx, u.c.s.limits.Setup)
+		at, err := sh.session(ctx, u.c.s.limits.Setup)
 		if err == nil {
-			return ch, reqs, nil
+			return at, nil
 		}
 		// A shared connection may have just ended; a new one may not.
 		if fresh || attempt > 0 || !waitFor(func() { <-sh.dead }, deadTime) {
-			return nil, nil, err
+			return nil, err
 		}
 		u.forget(upstreamKey{t.Name, login}, sh)
 	}
 }
 
-// session opens a session within d, or as long as the upstream lives: a channel
-// that is opened while the connection ends may never be answered.
-func (sh *shared) session(ctx context.Context, d time.Duration) (ssh.Channel, <-chan *ssh.Request, error) {
+// session opens a session within d. A target that takes no more of them at a
+// time (sshd's MaxSessions) gets back the place that the probe has.
+func (sh *shared) session(ctx context.Context, d time.Duration) (*reached, error) {
 	ctx, stop := context.WithTimeout(ctx, d)
 	defer stop()
+	at, err := sh.open(ctx, seenRecorded)
+	var refused *ssh.OpenChannelError
+	if errors.As(err, &refused) && sh.probeGivesWay(ctx) {
+		at, err = sh.open(ctx, seenRecorded)
+	}
+	return at, err
+}
+
+// open opens a channel, which counts as o, for as long as the upstream lives: a
+// channel that is opened while the connection ends may never be answered.
+func (sh *shared) open(ctx context.Context, o policy.Outcome) (*reached, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() { // ends with this call
@@ -76,7 +99,17 @@ func (sh *shared) session(ctx context.Context, d time.Duration) (ssh.Channel, <-
 		case <-ctx.Done():
 		}
 	}()
-	return sh.up.OpenSession(ctx)
+	seen := sh.seen.Add(policy.KindChannel, "session", policy.FromBastion, seenUnopened)
+	ch, reqs, err := sh.up.OpenSession(ctx)
+	if err != nil {
+		var refused *ssh.OpenChannelError
+		if errors.As(err, &refused) {
+			seen.Now(seenDeclined)
+		}
+		return nil, err
+	}
+	seen.Now(o)
+	return &reached{ch, reqs, sh, seen}, nil
 }
 
 // get returns the upstream, connecting if there is none. fresh says that this

@@ -94,9 +94,9 @@ type Options struct {
 	// IdleTimeout when no byte and no request went either way for so long.
 	// Zero means no limit.
 	MaxSession, IdleTimeout time.Duration
-	// Seen counts the requests of both sides that come during Run, and what
-	// became of them. Nil: nobody asks.
-	Seen *policy.Coverage
+	// Seen counts a request that came during Run from one of policy's From
+	// constants, and what is known of it so far. Nil: nobody asks.
+	Seen func(r *ssh.Request, from string, o policy.Outcome) policy.Seen
 	// Complete adds to how the session ended what only the caller knows. It
 	// is called once, right before the recording is closed, and must not
 	// block. Nil: there is nothing to add.

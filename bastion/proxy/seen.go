@@ -35,5 +35,8 @@ func passed(wireType string) policy.Outcome {
 
 // count counts a request of this session.
 func (s *session) count(r *ssh.Request, from string, o policy.Outcome) policy.Seen {
-	return s.o.Seen.Add(policy.KindRequest, r.Type, from, o)
+	if s.o.Seen == nil {
+		return policy.Seen{}
+	}
+	return s.o.Seen(r, from, o)
 }

@@ -25,8 +25,11 @@ func counted(list []policy.Channel) []policy.Channel {
 
 // withSeen has the requests counted, and the list put into the end.
 func withSeen(o *proxy.Options) {
-	o.Seen = &policy.Coverage{}
-	o.Complete = func(e *policy.End) { e.Channels = o.Seen.List() }
+	var seen policy.Coverage
+	o.Seen = func(r *ssh.Request, from string, o policy.Outcome) policy.Seen {
+		return seen.Add(policy.KindRequest, r.Type, from, o)
+	}
+	o.Complete = func(e *policy.End) { e.Channels = seen.List() }
 }
 
 // I3: every request of both sides is counted once, and only what the recording
