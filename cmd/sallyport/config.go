@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -25,7 +27,12 @@ type Config struct {
 	Redact       RedactConfig `yaml:"redact"`
 	Log          LogConfig    `yaml:"log"`
 
-	dec strictDecoder // places, for errors found later
+	Recordings RecordingsConfig `yaml:"recordings"`
+	Disk       DiskConfig       `yaml:"disk"`
+	Ledger     LedgerConfig     `yaml:"ledger"`
+
+	dec    strictDecoder // places, for errors found later
+	digest string        // SHA-256 of the file, in hex
 }
 
 // SSHConfig is the front door.
@@ -41,6 +48,10 @@ type WebConfig struct {
 	Listen string    `yaml:"listen"` // HOST:PORT, or "off"
 	URL    string    `yaml:"url"`    // as browsers see it
 	TLS    TLSConfig `yaml:"tls"`
+	// Metrics is on or off; on, /metrics answers those on this machine and in
+	// MetricsAllow (addresses or prefixes).
+	Metrics      string   `yaml:"metrics"`
+	MetricsAllow []string `yaml:"metrics_allow"`
 }
 
 // TLSConfig names PEM files.
@@ -137,12 +148,13 @@ func fileErrorText(err error) string {
 
 // ParseConfig decodes src and checks everything that needs no other file.
 func ParseConfig(path string, src []byte) (*Config, error) {
-	c := &Config{dec: strictDecoder{file: path, places: map[string]place{}}}
+	sum := sha256.Sum256(src)
+	c := &Config{dec: strictDecoder{file: path, places: map[string]place{}}, digest: hex.EncodeToString(sum[:])}
 	if err := c.dec.decode(src, c); err != nil {
 		return nil, err
 	}
 	c.setDefaults(filepath.Dir(path))
-	for _, check := range []func() error{c.checkListeners, c.checkOIDC, c.checkCertificates, c.checkTargets, c.checkRedact, c.checkLog} {
+	for _, check := range []func() error{c.checkListeners, c.checkOIDC, c.checkCertificates, c.checkTargets, c.checkRedact, c.checkLog, c.checkStorage} {
 		if err := check(); err != nil {
 			return nil, err
 		}
@@ -178,11 +190,17 @@ func (c *Config) setDefaults(dir string) {
 	if c.Certificates.Lifetime == 0 {
 		c.Certificates.Lifetime = time.Hour
 	}
-	for _, p := range []*string{&c.Data, &c.Policy, &c.Web.TLS.Cert, &c.Web.TLS.Key, &c.OIDC.ClientSecretFile, &c.OIDC.CAFile, &c.Log.File} {
+	paths := []*string{&c.Data, &c.Policy, &c.Web.TLS.Cert, &c.Web.TLS.Key, &c.OIDC.ClientSecretFile, &c.OIDC.CAFile, &c.Log.File,
+		&c.Recordings.Archive, &c.Recordings.ViewIdentity, &c.Recordings.RawIdentity}
+	for i := range c.Ledger.Checkpoints {
+		paths = append(paths, &c.Ledger.Checkpoints[i].File)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+	c.storageDefaults(def)
 }
 
 // defaultDataDir is /var/lib/sallyport for root and below the home otherwise.

@@ -203,6 +203,11 @@ func (c *Config) checkFiles() error {
 			return c.dec.at(f.path, "%s: %s", f.file, fileErrorText(err))
 		}
 	}
+	for _, check := range []func() error{c.checkIdentities, c.checkCheckpointFolders} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
 	if _, err := policy.Load(c.Policy); err != nil {
 		return err // names its own file, line and column
 	}

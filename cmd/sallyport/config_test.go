@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"filippo.io/age"
 )
 
 const testHostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJb3zGdOZc2WmSNGxvHhBbyNCWlWDgTAQqAZwMdoeOyi"
@@ -60,6 +62,24 @@ func TestConfigErrorsNamePlaceAndRemedy(t *testing.T) {
 		{"log level", minimalConfig + "log: {level: loud}\n", `log.level: want debug, info, warn or error, found "loud"`},
 		{"two secrets", minimalConfig + "  client_secret: a\n  client_secret_file: b\n", `f.yaml:5:23: oidc.client_secret_file: client_secret is given too`},
 		{"half TLS", minimalConfig + "web: {tls: {cert: a}}\n", `web.tls: cert and key go together`},
+		{"metrics", minimalConfig + "web: {metrics: yes}\n", `web.metrics: want on or off, found "yes"`},
+		{"metrics_allow", minimalConfig + "web: {metrics_allow: [10.0.0.0/8, lan]}\n", `f.yaml:4:35: web.metrics_allow[1]: want an address such as`},
+		{"recipient", minimalConfig + "recordings: {view_recipients: [age1x]}\n", `f.yaml:4:32: recordings.view_recipients[0]: `},
+		{"identity as recipient", minimalConfig + "recordings: {raw_recipients: [AGE-SECRET-KEY-1QQ]}\n", `recordings.raw_recipients[0]: this is an identity, which must stay secret`},
+		{"two recipients in one", minimalConfig + "recordings: {raw_recipients: [\"a\\nb\"]}\n", `recordings.raw_recipients[0]: want one age recipient`},
+		{"kinds mixed", minimalConfig + "recordings: {view_recipients: [" + testRecipient(t, false) + ", " + testRecipient(t, true) + "]}\n", `recordings.view_recipients: line 2: a post-quantum recipient`},
+		{"retention", minimalConfig + "recordings: {retention: soon}\n", `f.yaml:4:25: recordings.retention: want days such as 90d, or a duration such as 12h, found "soon"`},
+		{"no retention", minimalConfig + "recordings: {retention: 0d}\n", `want days such as 90d`},
+		{"list for retention", minimalConfig + "recordings: {retention: [1d]}\n", `recordings.retention: want a single value, found a list`},
+		{"space", minimalConfig + "disk: {refuse_below: 2 gigs}\n", `f.yaml:4:22: disk.refuse_below: want a size such as 512MiB or 2GiB, or a part such as 5%, found "2 gigs"`},
+		{"negative space", minimalConfig + "disk: {end_below: -1GiB}\n", `disk.end_below: want a size`},
+		{"more than all", minimalConfig + "disk: {end_below: 101%}\n", `disk.end_below: want a size`},
+		{"limits reversed", minimalConfig + "disk: {refuse_below: 1GiB, end_below: 2GiB}\n", `f.yaml:4:39: disk.end_below: 2 GiB is above refuse_below (1 GiB)`},
+		{"node", minimalConfig + "ledger: {node: 'a b'}\n", `ledger.node: want a name`},
+		{"two places in one", minimalConfig + "ledger: {checkpoints: [{file: a, http: 'http://b'}]}\n", `f.yaml:4:24: ledger.checkpoints[0]: want exactly one of file, http and syslog`},
+		{"no place", minimalConfig + "ledger: {checkpoints: [{}]}\n", `want exactly one of`},
+		{"http place", minimalConfig + "ledger: {checkpoints: [{http: witness}]}\n", `ledger.checkpoints[0].http: want an address such as`},
+		{"syslog place", minimalConfig + "ledger: {checkpoints: [{syslog: 'udp://log'}]}\n", `f.yaml:4:33: ledger.checkpoints[0].syslog: want unix:///dev/log, udp://HOST:514 or tcp://HOST:514, found "udp://log"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := ParseConfig("f.yaml", []byte(tc.src))
@@ -73,6 +93,80 @@ func TestConfigErrorsNamePlaceAndRemedy(t *testing.T) {
 				t.Errorf("more than one line: %q", err)
 			}
 		})
+	}
+}
+
+// testRecipient makes a key to seal for.
+func testRecipient(t *testing.T, hybrid bool) string {
+	t.Helper()
+	if hybrid {
+		id, err := age.GenerateHybridIdentity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id.Recipient().String()
+	}
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.Recipient().String()
+}
+
+func TestConfigOfTheRecord(t *testing.T) {
+	c, err := ParseConfig("/etc/sp/f.yaml", []byte(minimalConfig+"data: /d\nssh: {name: b.example}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Recordings.Archive != "/d/archive" || c.Recordings.RawIdentity != "/d/keys/raw.agekey" || c.hardened() || c.Ledger.Node != "b.example" || c.Web.Metrics != "on" {
+		t.Errorf("defaults: %+v %+v", c.Recordings, c.Ledger)
+	}
+	for total, want := range map[int64][2]int64{1 << 40: {2 << 30, 256 << 20}, 20 << 30: {1 << 30, 214748364}, 10 << 20: {524288, 104857}} {
+		if r, e := c.Disk.RefuseBelow.limit(total), c.Disk.EndBelow.limit(total); r != want[0] || e != want[1] {
+			t.Errorf("a disk of %d bytes: refuse below %d, end below %d; want %v", total, r, e, want)
+		}
+	}
+	c, err = ParseConfig("/etc/sp/f.yaml", []byte(minimalConfig+`recordings: {archive: a, raw_recipients: [`+testRecipient(t, true)+`], retention: 90d}
+disk: {refuse_below: 1.5GiB, end_below: 3%}
+ledger: {body_retention: 12h, checkpoints: [{file: w/cp}, {http: 'https://w.example/cp'}, {syslog: 'unix:///dev/log'}]}
+web: {metrics: off, metrics_allow: [192.0.2.7, '2001:db8::/32']}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Recordings.Archive != "/etc/sp/a" || !c.hardened() || time.Duration(c.Recordings.Retention) != 90*24*time.Hour ||
+		c.Ledger.Checkpoints[0].File != "/etc/sp/w/cp" || time.Duration(c.Ledger.BodyRetention) != 12*time.Hour || c.digest == "" {
+		t.Errorf("%+v %+v", c.Recordings, c.Ledger)
+	}
+	if r, e := c.Disk.RefuseBelow.limit(100<<30), c.Disk.EndBelow.limit(100<<30); r != 3<<29 || e != 3<<30 {
+		t.Errorf("limits %d %d", r, e)
+	}
+}
+
+// What the configuration names and is not there, or not a key, is found before
+// the start.
+func TestConfigFilesOfTheRecord(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f.yaml")
+	for name, text := range map[string]string{"policy.cedar": "", "good": "AGE-SECRET-KEY-1", "bad": "hello\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for more, want := range map[string]string{
+		"":                                    "",
+		"recordings: {view_identity: gone}\n": "f.yaml:4:29: recordings.view_identity: open " + dir + "/gone: no such file",
+		"recordings: {raw_identity: bad}\n":   "recordings.raw_identity: " + dir + "/bad: line 1: this is no age identity",
+		"ledger: {checkpoints: [{file: m/cp}]}\n": "ledger.checkpoints[0].file: " + dir + "/m is no folder; is it mounted?",
+		"ledger: {checkpoints: [{file: cp}]}\n":   "",
+	} {
+		if err := os.WriteFile(path, []byte(minimalConfig+more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := LoadConfig(path)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", more, err, want)
+		}
 	}
 }
 

@@ -33,6 +33,7 @@ func (d dataDir) hostKey() string    { return filepath.Join(string(d), "host_key
 func (d dataDir) recordings() string { return filepath.Join(string(d), "recordings") }
 func (d dataDir) catalog() string    { return filepath.Join(string(d), "catalog.sqlite") }
 func (d dataDir) lock() string       { return filepath.Join(string(d), "lock") }
+func (d dataDir) archive() string    { return filepath.Join(string(d), "archive") }
 func (d dataDir) ledger() string     { return filepath.Join(string(d), "ledger.jsonl") }
 
 // node is one running bastion: everything that its listeners share.

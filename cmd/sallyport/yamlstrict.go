@@ -119,6 +119,9 @@ func (d *strictDecoder) value(n *yaml.Node, v reflect.Value, path string, depth 
 	if v.Type() == durationType {
 		return d.duration(n, v, path)
 	}
+	if p, ok := v.Addr().Interface().(interface{ setText(string) error }); ok {
+		return d.text(n, p.setText, path)
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		return d.structure(n, v, path, depth)
@@ -209,6 +212,17 @@ func (d *strictDecoder) scalar(n *yaml.Node, v reflect.Value, path string) error
 		v.SetInt(int64(i))
 	default:
 		return d.errorAt(n, path, "cannot hold a %s", v.Kind())
+	}
+	return nil
+}
+
+// text hands a single value to a type that reads it itself.
+func (d *strictDecoder) text(n *yaml.Node, set func(string) error, path string) error {
+	if n.Kind != yaml.ScalarNode {
+		return d.errorAt(n, path, "want a single value, found %s", describeNode(n))
+	}
+	if err := set(n.Value); err != nil {
+		return d.errorAt(n, path, "%v", err)
 	}
 	return nil
 }
