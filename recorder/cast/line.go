@@ -24,7 +24,7 @@ func ParseLine(line, buf []byte) (Line, []byte, error) {
 	}
 	l := Line{Interval: interval, Code: code, Data: out[len(buf):len(out):len(out)], Skip: -1}
 	if s.take(',') {
-		if l.Skip, err = strconv.Atoi(string(s.number())); err != nil || l.Skip < 0 {
+		if l.Skip = whole(s.number()); l.Skip < 0 {
 			return Line{}, buf, errors.New("the number after the data of an event is no whole one")
 		}
 	}
@@ -32,6 +32,22 @@ func ParseLine(line, buf []byte) (Line, []byte, error) {
 		return Line{}, buf, errors.New("an event is a time, a code and data, then ]")
 	}
 	return l, out, nil
+}
+
+// whole reads a whole number of at most nine digits, and returns -1 where b is
+// none.
+func whole(b []byte) int {
+	if len(b) == 0 || len(b) > 9 || len(b) > 1 && b[0] == '0' {
+		return -1
+	}
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
 }
 
 // AppendLine is AppendEventBytes in version 3 with a number after the data.

@@ -230,6 +230,11 @@ func (s *scanner) number() []byte {
 }
 
 func (s *scanner) code() (Code, error) {
+	s.space()
+	if b := s.rest; len(b) > 2 && b[0] == '"' && plain[b[1]] && b[2] == '"' {
+		s.rest = b[3:]
+		return Code(b[1]), nil
+	}
 	var buf [8]byte
 	b, err := s.text(buf[:0])
 	if err != nil {

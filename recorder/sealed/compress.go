@@ -23,7 +23,7 @@ var encoder = sync.OnceValue(func() *zstd.Encoder {
 var decoder = sync.OnceValue(func() *zstd.Decoder {
 	d, err := zstd.NewReader(nil,
 		zstd.WithDecoderConcurrency(0), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(MaxPrivate), zstd.WithDecodeAllCapLimit(true))
+		zstd.WithDecoderMaxMemory(max(MaxPlain, MaxPrivate)), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		panic(err) // only for options that contradict each other
 	}
@@ -33,22 +33,25 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 // compress replaces dst by plain, compressed as one zstd frame (RFC 8878).
 func compress(dst, plain []byte) []byte { return encoder().EncodeAll(plain, dst[:0]) }
 
-// decompress returns the size bytes that packed stands for. It takes no more
-// memory than that, whatever packed says.
-func decompress(packed []byte, size int) ([]byte, error) {
+// decompress replaces dst by the size bytes that packed stands for. It takes no
+// more memory than that, whatever packed says.
+func decompress(dst, packed []byte, size int) ([]byte, error) {
 	var h zstd.Header
 	if err := h.Decode(packed); err != nil {
-		return nil, fmt.Errorf("the compressed data has no header: %w", err)
+		return dst, fmt.Errorf("the compressed data has no header: %w", err)
 	}
 	if h.Skippable || !h.HasFCS || h.FrameContentSize != uint64(size) {
-		return nil, fmt.Errorf("the compressed data does not announce the %d bytes that it should be", size)
+		return dst, fmt.Errorf("the compressed data does not announce the %d bytes that it should be", size)
 	}
-	plain, err := decoder().DecodeAll(packed, make([]byte, 0, size))
+	if cap(dst) < size {
+		dst = make([]byte, 0, size)
+	}
+	plain, err := decoder().DecodeAll(packed, dst[:0:size])
 	if err != nil {
-		return nil, fmt.Errorf("the compressed data is damaged: %w", err)
+		return dst, fmt.Errorf("the compressed data is damaged: %w", err)
 	}
 	if len(plain) != size {
-		return nil, fmt.Errorf("the compressed data holds %d bytes, not %d", len(plain), size)
+		return dst, fmt.Errorf("the compressed data holds %d bytes, not %d", len(plain), size)
 	}
 	return plain, nil
 }

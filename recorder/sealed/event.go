@@ -31,7 +31,7 @@ type Event struct {
 	Text string
 }
 
-// Lost reports whether e stands for output whose bytes need the raw key.
+// masked reports whether the view of e is not its bytes.
 func (e *Event) masked() bool { return len(e.Masks) > 0 }
 
 // hidden reports whether the raw track holds e.
@@ -47,15 +47,17 @@ func isOutput(c cast.Code) bool { return c == cast.CodeOutput || c == cast.CodeS
 func (e *Event) valid() error {
 	size := 0
 	for _, m := range e.Masks {
-		size += len(m)
+		size += len(m) + 32
 		if !utf8.ValidString(m) {
 			return fmt.Errorf("a mask is not UTF-8")
 		}
 	}
 	out := isOutput(e.Code)
 	switch {
-	case max(len(e.Raw), len(e.View), len(e.Text), size) > MaxEvent:
+	case max(len(e.Raw), len(e.View), len(e.Text)) > MaxEvent:
 		return fmt.Errorf("it is larger than %d bytes", MaxEvent)
+	case size > MaxMasks:
+		return fmt.Errorf("its %d masks are larger than %d bytes", len(e.Masks), MaxMasks)
 	case e.Code < 0x20 || e.Code > 0x7e || e.Code == cast.CodeMask || e.Code == cast.CodeBytes:
 		return fmt.Errorf("%q is no code of an event", byte(e.Code))
 	case !utf8.ValidString(e.Text):

@@ -91,8 +91,9 @@ func appendFrame(dst []byte, a cipher.AEAD, n uint32, h frameHeader, plain []byt
 }
 
 // openFrame decrypts and decompresses frame number n, which begins at byte at.
-// The result may lie in the memory of frame.
-func openFrame(a cipher.AEAD, n uint32, h frameHeader, frame []byte, at int64) ([]byte, error) {
+// The result lies in the memory of frame, or in that of room, which grows where
+// it must.
+func openFrame(a cipher.AEAD, n uint32, h frameHeader, frame []byte, at int64, room *[]byte) ([]byte, error) {
 	body := frame[frameHeaderSize:]
 	body, err := a.Open(body[:0], nonce(n), body, frame[:frameHeaderSize])
 	if err != nil {
@@ -101,9 +102,8 @@ func openFrame(a cipher.AEAD, n uint32, h frameHeader, frame []byte, at int64) (
 	if h.flags&flagZstd == 0 {
 		return body, nil
 	}
-	plain, err := decompress(body, int(h.plain))
-	if err != nil {
+	if *room, err = decompress(*room, body, int(h.plain)); err != nil {
 		return nil, fault(segment, at+frameHeaderSize, ErrDamaged, "%v", err)
 	}
-	return plain, nil
+	return *room, nil
 }

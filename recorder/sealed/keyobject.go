@@ -53,7 +53,7 @@ func wrap(which string, secret []byte, to []age.Recipient) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the %s key cannot be encrypted to its recipients: %w", which, err)
 	}
-	if _, err := w.Write(secret); err == nil {
+	if _, err = w.Write(secret); err == nil {
 		err = w.Close()
 	}
 	if err != nil {

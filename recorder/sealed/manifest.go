@@ -7,13 +7,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"time"
 	"unicode"
 )
 
 const (
 	manMagic   = "SALLYMAN"
-	manHeader  = 76 // bytes before the clear part
+	manHeader  = 80 // bytes before the clear part
 	maxMissing = 1000
 )
 
@@ -222,6 +223,7 @@ func SealManifest(m Manifest, private []byte, k Keys) ([]byte, error) {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(clear)))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(body)+tagSize))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(private)))
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	b = append(b, clear...)
 	if len(b)+len(body)+tagSize > MaxManifest {
 		return nil, fmt.Errorf("the manifest of recording %s is larger than the %d bytes allowed", m.ID, MaxManifest)
@@ -242,6 +244,8 @@ func ParseManifest(b []byte) (Manifest, *SealedManifest, error) {
 	flags, clear, body, plain := be.Uint16(b[60:]), int64(be.Uint32(b[64:])), int64(be.Uint32(b[68:])), int64(be.Uint32(b[72:]))
 	whole := manHeader + clear + body
 	switch {
+	case crc32.Checksum(b[:manHeader-4], castagnoli) != be.Uint32(b[manHeader-4:]):
+		return Manifest{}, nil, fault(what, 0, ErrDamaged, "the header's checksum is wrong")
 	case flags&^flagZstd != 0 || b[62] != 0 || b[63] != 0:
 		return Manifest{}, nil, fault(what, 60, ErrDamaged, "reserved bits are not zero")
 	case whole > MaxManifest:
@@ -282,7 +286,7 @@ func (sm *SealedManifest) Private(k Keys) ([]byte, error) {
 	if !sm.zstd {
 		return body, nil
 	}
-	plain, err := decompress(body, sm.plain)
+	plain, err := decompress(nil, body, sm.plain)
 	if err != nil {
 		return nil, fault("manifest", int64(len(sm.head)), ErrDamaged, "%v", err)
 	}

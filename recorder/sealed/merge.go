@@ -130,10 +130,10 @@ func sameText(raw, text []byte) bool {
 	return len(text) == 0
 }
 
-// viewEvents reads a view track. Room is for the events of both tracks.
-func viewEvents(plain []byte, h frameHeader, room int) ([]Event, error) {
+// viewEvents reads a view track.
+func viewEvents(plain []byte, h frameHeader) ([]Event, error) {
 	l := newLines(plain, micros(h.from))
-	out := make([]Event, 0, min(room, len(plain)/minLine))
+	out := make([]Event, 0, min(int(h.events), len(plain)/minLine))
 	for {
 		e, skip, ok, err := l.event()
 		switch {
@@ -173,6 +173,7 @@ type hidden struct {
 	skip int // events of the view since the one before
 }
 
+// rawEvents reads a raw track.
 func rawEvents(plain []byte, h frameHeader) ([]hidden, error) {
 	l := newLines(plain, micros(h.from))
 	out := make([]hidden, 0, min(int(h.events), len(plain)/minLine))

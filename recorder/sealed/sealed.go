@@ -26,9 +26,10 @@ const Version = 1
 const (
 	MaxSegment     = 64 << 20  // bytes of one segment
 	MaxBlocks      = 16384     // blocks of one segment
-	MaxPlain       = 4 << 20   // bytes of one track of a block, of a context or keyframe, before compression
+	MaxPlain       = 16 << 20  // bytes of one track of a block, of a context or keyframe, before compression
 	MaxBlockEvents = 65536     // events of one block
-	MaxEvent       = 256 << 10 // bytes of an event's Raw, View or Text, and of all its Masks
+	MaxEvent       = 256 << 10 // bytes of an event's Raw, View or Text
+	MaxMasks       = 2 << 20   // bytes of an event's Masks, where each counts 32 more
 	MaxKeyObject   = 1 << 20   // bytes of a key object
 	MaxManifest    = 64 << 20  // bytes of a manifest
 	MaxPrivate     = 16 << 20  // bytes of a manifest's private part, before compression
