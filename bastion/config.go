@@ -67,6 +67,10 @@ type Config struct {
 	// Digests returns the SHA-256, in hex, of the policy and of the
 	// configuration in force, which recordings name. Optional.
 	Digests func() (policy, config string)
+	// Live is told of each session before it runs. It returns the context to
+	// run it in, which it may cancel with a cause that the user reads, and
+	// what to call when the session is over. Optional.
+	Live func(context.Context, policy.SessionID) (context.Context, func())
 	// HelpSignIn is the command that signs in, as users of a key without a
 	// sign-in are told: "ssh -p 2222 bastion.example.com".
 	HelpSignIn string

@@ -46,7 +46,13 @@ func (s *session) runTarget(where userName, st start) error {
 		asked = at.sh.ask(s.c)
 		await = asked.done
 	}
-	sum, end, err := proxy.Run(s.c.ctx, proxy.Options{
+	ctx := s.c.ctx
+	if s.c.s.cfg.Live != nil {
+		live, over := s.c.s.cfg.Live(ctx, about.ID)
+		defer over()
+		ctx = live
+	}
+	sum, end, err := proxy.Run(ctx, proxy.Options{
 		Client:     proxy.Side{Channel: s.ch, Requests: s.reqs},
 		Target:     proxy.Side{Channel: at.ch, Requests: at.reqs},
 		Recording:  rec,
