@@ -1,10 +1,8 @@
 package web
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
-	"time"
 
 	"sallyport/policy"
 )
@@ -79,25 +77,6 @@ func (s *server) wellKnown(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cross-Origin-Resource-Policy", "cross-origin") // all of it is public
 	s.json(w, r, http.StatusOK, s.WellKnown)
-}
-
-// healthz says that the process answers.
-func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
-	plain(w, http.StatusOK, "ok\n")
-}
-
-// readyz says whether the server can do its work, within two seconds.
-func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
-	if s.Ready != nil {
-		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-		defer cancel()
-		if err := s.Ready(ctx); err != nil {
-			s.Log.Warn("not ready", "error", err)
-			plain(w, http.StatusServiceUnavailable, "not ready\n")
-			return
-		}
-	}
-	plain(w, http.StatusOK, "ready\n")
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

@@ -43,8 +43,14 @@ type Config struct {
 	// WellKnown is served as JSON at /.well-known/sallyport.json; nil makes
 	// that address absent.
 	WellKnown any
-	// Ready reports why the server cannot do its work; nil means it always can.
+	// Ready reports why the server cannot do its work; nil means it always
+	// can. Anybody may read the error's method UserMessage() string, if it has
+	// one; the rest is only logged.
 	Ready func(context.Context) error
+	// Metrics answers /metrics, for clients on this machine and those whose
+	// address MetricsAllow holds; nil makes that address absent.
+	Metrics      http.Handler
+	MetricsAllow []netip.Prefix
 	// Allow judges a sign-in, once the issuer has named the user, and keeps
 	// account of it; nil allows all whom the issuer knows. What the user reads
 	// of a refusal is its method UserMessage() string, if it has one.
@@ -152,6 +158,7 @@ func (s *server) routes(files assets) []route {
 		{"GET /.well-known/sallyport.json", http.HandlerFunc(s.wellKnown)},
 		{"GET /healthz", http.HandlerFunc(s.healthz)},
 		{"GET /readyz", http.HandlerFunc(s.readyz)},
+		{"GET /metrics", http.HandlerFunc(s.metrics)},
 		{"/", http.HandlerFunc(s.unknown)},
 	}
 }
