@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // diskInterval is how often the disks are looked at.
@@ -135,14 +133,4 @@ func (d *diskWatch) step(log *slog.Logger, end func(cause error) int) {
 	case now == diskFine:
 		log.Info("there is enough disk space again", "disk", s.String())
 	}
-}
-
-// freeSpace returns the bytes that are free for us on dir's filesystem, and its
-// size.
-func freeSpace(dir string) (free, total int64, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, 0, fmt.Errorf("statfs %s: %w", dir, err)
-	}
-	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize), nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/policy"
+	"sallyport/recorder/archive"
 )
 
 const mib = 1 << 20
@@ -89,7 +90,7 @@ func TestDiskWatchEndsSessions(t *testing.T) {
 // TestDiskOnARealOne fills a small filesystem.
 func TestDiskOnARealOne(t *testing.T) {
 	disk := smallDisk(t, "16m")
-	d := &diskWatch{dirs: map[string]string{"journal": disk}, free: freeSpace,
+	d := &diskWatch{dirs: map[string]string{"journal": disk}, free: archive.Free,
 		refuse: Space{bytes: 8 * mib, given: true}, end: Space{percent: 25, given: true}}
 	if err := d.check(); err != nil {
 		t.Fatalf("an empty disk: %v", err)

@@ -135,7 +135,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the new policy", func() bool { return strings.Contains(n.log(), "the new policy is in force") })
-	refused(t, n.ssh("", to, "true"), "not allowed")
+	refused(t, n.ssh("", to, "true"), "that you may use")
 }
 
 // kill -9 in the middle of a session: what was shown is in a recording that

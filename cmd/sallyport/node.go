@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -305,24 +304,4 @@ func (s *targetSet) lookup(name string) (policy.Target, bool) {
 		return policy.Target{}, false
 	}
 	return s.list[i], true
-}
-
-func newLogger(cfg LogConfig, stderr io.Writer) (*slog.Logger, func() error, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
-		return nil, nil, err
-	}
-	out, closeFile := stderr, func() error { return nil }
-	if cfg.File != "" {
-		f, err := os.OpenFile(cfg.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, nil, fmt.Errorf("the log file: %w", err)
-		}
-		out, closeFile = f, f.Close
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	if cfg.Format == "json" {
-		return slog.New(slog.NewJSONHandler(out, opts)), closeFile, nil
-	}
-	return slog.New(slog.NewTextHandler(out, opts)), closeFile, nil
 }

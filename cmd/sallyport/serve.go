@@ -50,7 +50,7 @@ func serveCommand() *cobra.Command {
 		Use:   "serve --config FILE",
 		Short: "Run the bastion",
 		Long: `Run the bastion and its web pages. SIGHUP loads the policy and the targets
-again; what is bad stays out. SIGTERM ends live sessions, seals their recordings
+again, and opens the log file again; what is bad stays out. SIGTERM ends live sessions, seals their recordings
 and stops.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,12 +58,12 @@ and stops.`,
 			if err != nil {
 				return err
 			}
-			log, closeLog, err := newLogger(cfg.Log, cmd.ErrOrStderr())
+			log, logFile, err := newLogger(cfg.Log, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			defer closeLog()
-			return serve(cmd.Context(), cfg, file, log)
+			defer logFile.Close()
+			return serve(cmd.Context(), cfg, file, log, logFile)
 		},
 	}
 	addConfigFlag(cmd, &file)
@@ -71,7 +71,7 @@ and stops.`,
 }
 
 // serve runs until ctx ends or a listener fails.
-func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger) (err error) {
+func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger, logFile *logFile) (err error) {
 	hup := make(chan os.Signal, 1) // from the first moment on: SIGHUP would end the process
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -104,7 +104,14 @@ func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger) (err
 	if webListener != nil {
 		g.Go(func() error { return n.serveWeb(ctx, webListener) })
 	}
-	g.Go(func() error { return n.onHangup(ctx, hup, file) })
+	g.Go(func() error {
+		return onHangup(ctx, hup, func() {
+			if err := logFile.reopen(); err != nil {
+				log.Error("the log file cannot be opened again; the old one goes on", "error", err)
+			}
+			n.reload(ctx, file)
+		})
+	})
 	log.Info("ready", "ssh", sshListener.Addr().String(), "web", cfg.Web.URL, "name", cfg.SSH.Name, "targets", len(cfg.Targets))
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -113,14 +120,14 @@ func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger) (err
 	return errors.Join(err, n.audit(context.WithoutCancel(ctx), policy.Entry{Kind: policy.EntryNodeStop}))
 }
 
-// onHangup reloads on every SIGHUP until ctx ends.
-func (n *node) onHangup(ctx context.Context, hup <-chan os.Signal, file string) error {
+// onHangup calls reload on every SIGHUP until ctx ends.
+func onHangup(ctx context.Context, hup <-chan os.Signal, reload func()) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hup:
-			n.reload(ctx, file)
+			reload()
 		}
 	}
 }
