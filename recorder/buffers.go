@@ -2,43 +2,37 @@ package recorder
 
 import "sync"
 
-// Sizes of line buffers in bytes: what an idle recording keeps, what a busy one
-// borrows, and what is too big to be lent again.
+// Sizes of buffers for journal records in bytes: what a recording keeps, and
+// what it borrows for a piece of output.
 const (
-	smallLines = 1 << 10
-	bigLines   = 64 << 10
-	hugeLines  = 2 << 20
+	ownBuffer = 256
+	bigBuffer = maxPiece + 4<<10
 )
 
-var lineBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, bigLines)
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, bigBuffer)
 	return &b
 }}
 
-// room returns b with space for n more bytes, borrowing memory for more than a
-// small buffer holds.
-func room(b []byte, n int) []byte {
-	if cap(b)-len(b) >= n {
-		return b
+// buffer lends memory for about n bytes: own, where that is enough.
+func buffer(own []byte, n int) []byte {
+	if n <= ownBuffer {
+		if own == nil {
+			own = make([]byte, 0, ownBuffer)
+		}
+		return own[:0]
 	}
-	if len(b)+n <= smallLines {
-		return append(make([]byte, 0, smallLines), b...)
-	}
-	if cap(b) >= bigLines {
-		return b // append doubles it
-	}
-	big := append((*lineBuffers.Get().(*[]byte))[:0], b...)
-	return big
+	return (*buffers.Get().(*[]byte))[:0]
 }
 
-// giveBack returns what of b is worth keeping for the same recording, empty.
-func giveBack(b []byte) []byte {
+// giveBack returns what of b the recording keeps.
+func giveBack(own, b []byte) []byte {
 	switch {
-	case cap(b) < bigLines:
+	case cap(b) <= 2*ownBuffer:
 		return b[:0]
-	case cap(b) <= hugeLines:
+	case cap(b) >= bigBuffer && cap(b) <= 4*bigBuffer:
 		b = b[:0]
-		lineBuffers.Put(&b)
+		buffers.Put(&b)
 	}
-	return nil
+	return own
 }

@@ -1,194 +1,205 @@
 package recorder
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
-	"time"
+	"strings"
+
+	"sallyport/policy"
+	"sallyport/recorder/journal"
 )
 
-const (
-	// syncTime is how long what nobody waits for, such as input, may be in
-	// the file without being durable.
-	syncTime = 100 * time.Millisecond
-	idleTime = time.Hour // when nothing is due; any long time does
-	minTime  = time.Millisecond
-)
-
-// commitLoop is the committer. It ends with Close or with the first failure.
-func (rec *Recording) commitLoop() {
-	defer close(rec.done)
-	timer := time.NewTimer(idleTime)
-	defer timer.Stop()
-	for {
-		next, err := rec.commit(false)
-		if err != nil {
-			return
-		}
-		timer.Reset(next)
-		select {
-		case <-rec.wake:
-		case <-timer.C:
-		case <-rec.failed:
-			return
-		case <-rec.stop:
-			rec.commit(true) // its failure is in err
-			return
-		}
+// Committed is called by the journal when all up to a record is durable, or will
+// never be. It takes qmu only, since who holds mu may be waiting for the caller.
+func (rec *Recording) Committed(upTo journal.LSN, err error) {
+	if err != nil {
+		rec.fail(err)
+		return
+	}
+	rec.qmu.Lock()
+	rec.committed = max(rec.committed, upTo)
+	rec.out.queue.commit(upTo)
+	rec.errs.queue.commit(upTo)
+	moved := rec.movePin()
+	over := rec.overLSN != 0 && rec.overLSN <= rec.committed
+	rec.qmu.Unlock()
+	if over {
+		rec.r.forget(rec)
+	}
+	if moved || over {
+		rec.r.look()
 	}
 }
 
-// commit writes all that is encoded, makes it durable if anybody waits for it
-// or final is set, and returns when it is to be called again at the latest.
-func (rec *Recording) commit(final bool) (time.Duration, error) {
-	now := rec.r.o.Now()
-	rec.mu.Lock()
-	due := rec.enc.due(now, now.Sub(rec.start))
-	rec.encoded()
-	rec.mu.Unlock()
-	if _, err := rec.write(); err != nil {
-		return 0, err
+// movePin lets go of journal files once a checkpoint is durable. The caller
+// holds qmu.
+func (rec *Recording) movePin() bool {
+	if rec.nextLSN == 0 || rec.nextLSN > rec.committed {
+		return false
 	}
-	next := idleTime
-	if !due.IsZero() {
-		next = due.Sub(now)
-	}
-	rec.qmu.Lock()
-	wanted := final || rec.out.durable < rec.out.written || rec.errs.durable < rec.errs.written
-	if !rec.dirty.IsZero() {
-		left := rec.dirty.Add(syncTime).Sub(now)
-		wanted = wanted || left <= 0
-		if !wanted {
-			next = min(next, left)
-		}
-	}
-	rec.qmu.Unlock()
-	if wanted {
-		if err := rec.sync(); err != nil {
-			return 0, err
-		}
-	}
-	return max(next, minTime), nil
+	moved := rec.nextPin > rec.pin
+	rec.pin, rec.nextLSN = max(rec.pin, rec.nextPin), 0
+	return moved
 }
 
-// write writes all that is encoded to the file. On an error, which may have
-// left part of a line there, the recording has failed. It reports whether all
-// that was written before is durable.
-func (rec *Recording) write() (first bool, err error) {
-	rec.wmu.Lock()
-	defer rec.wmu.Unlock()
-	if err := rec.Err(); err != nil {
-		return false, err
-	}
-	rec.mu.Lock()
-	lines := rec.enc.lines
-	rec.enc.lines = nil
-	rec.qmu.Lock()
-	out, errs := rec.out.end, rec.errs.end
-	rec.qmu.Unlock()
-	rec.mu.Unlock()
-	if len(lines) == 0 {
-		rec.keep(lines)
-		return false, nil
-	}
-	if err := rec.r.writeAll(rec.file, lines); err != nil {
-		return false, rec.fail(err)
-	}
-	rec.digest.add(lines)
-	rec.keep(lines)
-
-	rec.qmu.Lock()
-	rec.out.written, rec.errs.written = out, errs
-	if first = rec.dirty.IsZero(); first {
-		rec.dirty = rec.r.o.Now()
-	}
-	rec.qmu.Unlock()
-	return first, nil
-}
-
-// keep takes the memory of written lines back.
-func (rec *Recording) keep(lines []byte) {
-	lines = giveBack(lines)
-	rec.mu.Lock()
-	if rec.enc.lines == nil {
-		rec.enc.lines = lines
-	}
-	rec.qmu.Lock()
-	rec.waiting = len(rec.enc.lines)
-	rec.space.Broadcast()
-	rec.qmu.Unlock()
-	rec.mu.Unlock()
-}
-
-// sync makes all that is written durable and gives its view free. An error is
-// final, since after one nobody knows what the disk holds.
-func (rec *Recording) sync() error {
-	rec.qmu.Lock()
-	out, errs := rec.out.written, rec.errs.written
-	rec.dirty = time.Time{}
-	rec.qmu.Unlock()
-	if err := rec.r.o.Sync(rec.file); err != nil {
-		return rec.fail(err)
-	}
-	rec.qmu.Lock()
-	defer rec.qmu.Unlock()
-	if rec.err != nil {
-		return rec.err
-	}
-	if rec.out.durable < out {
-		rec.out.durable = out
-		rec.out.ready.Signal()
-	}
-	if rec.errs.durable < errs {
-		rec.errs.durable = errs
-		rec.errs.ready.Signal()
-	}
-	return nil
-}
-
-// fail ends the recording for good: nothing more is written or given out. It
+// fail ends the recording for good: nothing more is taken or given out. It
 // returns the first failure.
 func (rec *Recording) fail(err error) error {
 	rec.qmu.Lock()
 	defer rec.qmu.Unlock()
 	if rec.err == nil {
-		rec.err = rec.failure(err)
+		rec.err = &failure{rec.session.ID, err}
 		close(rec.failed)
 		rec.space.Broadcast()
-		rec.out.ready.Broadcast()
-		rec.errs.ready.Broadcast()
+		rec.out.queue.ready.Broadcast()
+		rec.errs.queue.ready.Broadcast()
 	}
 	return rec.err
 }
 
-// failure puts err into one sentence.
-func (rec *Recording) failure(err error) error {
-	if p := (*fs.PathError)(nil); errors.As(err, &p) {
-		err = p.Err // the id names the file
+// failure is why a recording cannot go on, in one sentence that the user may
+// read: it has the id and no path.
+type failure struct {
+	session policy.SessionID
+	err     error
+}
+
+func (f *failure) Error() string {
+	return fmt.Sprintf("recorder: session %s cannot be recorded any more: %s", f.session, reason(f.err))
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// reason says what is wrong without saying where.
+func reason(err error) string {
+	var path *fs.PathError
+	var link interface{ Unwrap() error }
+	switch {
+	case errors.As(err, &path):
+		return path.Err.Error()
+	case errors.Is(err, journal.ErrFull):
+		return "no space left on the journal's disk"
+	case errors.As(err, &link) && link.Unwrap() != nil:
+		return reason(link.Unwrap())
 	}
-	return fmt.Errorf("recorder: session %s cannot be recorded any more: %w", rec.session.ID, err)
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
-// digest counts and hashes what a file holds.
-type digest struct {
-	hash hash.Hash
-	size int64
+// sealedSome notes that a batch is in its segment, and whether that is whole.
+func (rec *Recording) sealedSome(cost int, segment bool) {
+	rec.qmu.Lock()
+	defer rec.qmu.Unlock()
+	rec.r.sealing(rec.unsealed, rec.unsealed-cost)
+	rec.unsealed -= cost
+	if segment {
+		rec.unstored++
+	}
+	rec.space.Broadcast()
 }
 
-func newDigest() digest { return digest{hash: sha256.New()} }
-
-func (d *digest) add(p []byte) {
-	d.hash.Write(p)
-	d.size += int64(len(p))
+// storedOne notes that a segment is in the archive and the ledger.
+func (rec *Recording) storedOne() {
+	rec.qmu.Lock()
+	defer rec.qmu.Unlock()
+	rec.unstored--
+	rec.space.Broadcast()
 }
 
-func (d *digest) sum() string { return hex.EncodeToString(d.hash.Sum(nil)) }
+// heldUp reports whether somebody waits for a segment to be stored.
+func (rec *Recording) heldUp() bool {
+	rec.qmu.Lock()
+	defer rec.qmu.Unlock()
+	return rec.waits > 0
+}
 
-// Write lets a digest be the end of an io.TeeReader.
-func (d *digest) Write(p []byte) (int, error) {
-	d.add(p)
-	return len(p), nil
+// state returns all that a journal must hold to go on after c.
+func (rec *Recording) state(c *cut, number uint32, prev [32]byte) ([]byte, error) {
+	session, err := json.Marshal(rec.session)
+	if err != nil {
+		return nil, err
+	}
+	p := &rec.pipe
+	return json.Marshal(state{
+		Version: stateVersion, View: p.segs.keys.View[:], Raw: p.segs.keys.Raw[:],
+		KeyObject: p.key, KeyDigest: p.shelf.keyDigest[:], Session: session,
+		Segment: number, Prev: prev[:], Next: c.next, Time: c.at, HeldOut: c.out, HeldErr: c.err,
+	})
+}
+
+// checkpoint lets the journal forget what came before a cut, once that is in
+// the archive and the ledger.
+func (rec *Recording) checkpoint(st *step) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.pipe.key = nil // the archive has it
+	rec.logCheckpoint(st.cut, st.number, st.prev)
+}
+
+// logCheckpoint is checkpoint for who holds mu.
+func (rec *Recording) logCheckpoint(c *cut, number uint32, prev [32]byte) {
+	if rec.closed || rec.Err() != nil {
+		return // the end will do, or nothing can be logged
+	}
+	data, err := rec.state(c, number, prev)
+	if err != nil {
+		rec.fail(err)
+		return
+	}
+	file := c.file
+	lsn, err := rec.log(kindCheckpoint, rec.prev, data)
+	if err != nil {
+		return // it has failed
+	}
+	rec.qmu.Lock()
+	defer rec.qmu.Unlock()
+	rec.nextLSN, rec.nextPin = lsn, file
+	rec.movePin()
+}
+
+// advance lets go of journal files older than current, where an idle recording
+// needs them for its state only, and makes a segment of what has waited for
+// long while others wrote much. It does not wait for whoever is at work.
+func (rec *Recording) advance(current uint64) {
+	if !rec.mu.TryLock() {
+		return
+	}
+	defer rec.mu.Unlock()
+	rec.qmu.Lock()
+	pin, busy := rec.pin, rec.nextLSN != 0
+	rec.qmu.Unlock()
+	if rec.closed || busy || pin+relogFiles > current {
+		return
+	}
+	number, prev, ok := rec.pipe.rest()
+	switch {
+	case !ok:
+	case rec.gathered > 0:
+		if pin+hurryFiles <= current {
+			rec.cut(&cut{})
+		}
+	case len(rec.out.held)+len(rec.errs.held) == 0:
+		rec.logCheckpoint(&cut{next: rec.seq, at: rec.prev, file: current}, number, prev)
+	}
+}
+
+// allStored has the journal forget the recording.
+func (rec *Recording) allStored() {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	lsn, err := rec.r.o.Journal.AppendClosing(rec.record(kindClosed, rec.prev, nil), rec)
+	if err != nil {
+		// Recover will find that nothing is left to do.
+		rec.r.forget(rec)
+		return
+	}
+	rec.seq++
+	rec.qmu.Lock()
+	rec.overLSN = lsn
+	over := lsn <= rec.committed
+	rec.qmu.Unlock()
+	if over {
+		rec.r.forget(rec)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -93,7 +92,7 @@ func TestByteExact(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 1))
-			o := Options{Sync: func(*os.File) error { return nil }}
+			var o Options
 			if seed%2 == 1 {
 				o.NewMasker = func(policy.Session) Masker {
 					return &holder{rng: rand.New(rand.NewPCG(seed, 2))}
@@ -131,18 +130,9 @@ func TestByteExact(t *testing.T) {
 			}
 			sum, err := rec.Close(status(0))
 			check(t, err)
-			all := frames(t, Path(r.o.Dir, string(s.ID)))
-			masks := int64(0)
-			for _, f := range all {
-				masks += int64(len(f.Masks))
-			}
-			var counted policy.Recording
-			counted.Session.ID = s.ID
-			check(t, r.scan(&counted))
-			if c := counted.Summary; c.Events != sum.Events || c.Masks != masks || sum.Masks != masks || c.OutputBytes != sum.OutputBytes ||
-				c.StderrBytes != sum.StderrBytes || c.InputBytes != sum.InputBytes || c.Size != sum.Size || c.SHA256 != sum.SHA256 {
-				t.Errorf("the summary is %+v, counted %+v", sum, c)
-			}
+			all, stored := r.read(t, s.ID, bothKeys)
+			checkCounts(t, all, sum, stored)
+			watched, _ := r.read(t, s.ID, viewKey)
 			if raw, _ := joined(all, cast.CodeInput); !bytes.Equal(raw, sent['i']) {
 				t.Error("input differs")
 			}
@@ -155,14 +145,46 @@ func TestByteExact(t *testing.T) {
 				if !bytes.Equal(got, view) {
 					t.Errorf("stream %q: what was given out differs from the view of the record", byte(stream))
 				}
+				if _, view := joined(watched, cast.Code(stream)); !bytes.Equal(got, view) {
+					t.Errorf("stream %q: what was given out differs from what a watcher reads", byte(stream))
+				}
 				if o.NewMasker == nil && !bytes.Equal(got, sent[stream]) {
 					t.Errorf("stream %q: what was given out differs from what was sent", byte(stream))
+				}
+				if raw, _ := joined(watched, cast.CodeInput); len(raw) > 0 {
+					t.Error("a watcher reads input")
 				}
 				if o.NewMasker != nil && bytes.Contains(got, []byte("S")) {
 					t.Errorf("stream %q: a masked byte was given out", byte(stream))
 				}
 			}
 		})
+	}
+}
+
+// checkCounts holds a summary, and the stored one, to the events.
+func checkCounts(t *testing.T, all []Frame, sum policy.Summary, stored policy.Recording) {
+	t.Helper()
+	var c policy.Summary
+	c.Events = int64(len(all))
+	for _, f := range all {
+		c.Masks += int64(len(f.Masks))
+		switch f.Code {
+		case cast.CodeOutput:
+			c.OutputBytes += int64(len(f.Raw))
+		case cast.CodeStderr:
+			c.StderrBytes += int64(len(f.Raw))
+		case cast.CodeInput:
+			c.InputBytes += int64(len(f.Raw))
+		}
+	}
+	for _, s := range []policy.Summary{sum, stored.Summary} {
+		if c.Events != s.Events || c.Masks != s.Masks || c.OutputBytes != s.OutputBytes || c.StderrBytes != s.StderrBytes || c.InputBytes != s.InputBytes {
+			t.Errorf("the summary is %+v, counted %+v", s, c)
+		}
+	}
+	if sum.SHA256 != stored.Summary.SHA256 || sum.Size != stored.Summary.Size || sum.Segments != stored.Summary.Segments || sum.SHA256 == "" {
+		t.Errorf("the summary is %+v, stored %+v", sum, stored.Summary)
 	}
 }
 
@@ -179,7 +201,7 @@ func TestSplitUTF8(t *testing.T) {
 		single = append(single, text[i:i+1])
 	}
 	now := time.Now() // stands still, so that nothing is overdue
-	r := newRecorder(t, Options{Now: func() time.Time { return now }, Sync: func(*os.File) error { return nil }})
+	r := newRecorder(t, Options{Now: func() time.Time { return now }})
 	for _, parts := range append(cuts, single) {
 		rec := open(t, r, shell())
 		k := take(rec, policy.StreamOutput)
@@ -191,10 +213,10 @@ func TestSplitUTF8(t *testing.T) {
 		if got, _ := k.end(t); string(got) != text {
 			t.Errorf("%q: given out as %q", parts, got)
 		}
-		data, err := os.ReadFile(Path(r.o.Dir, string(rec.session.ID)))
-		check(t, err)
-		if !utf8.Valid(data) || bytes.Contains(data, []byte(`"b"`)) || bytes.Contains(data, []byte("\uFFFD")) {
-			t.Errorf("%q: stored as %s", parts, data)
+		for _, f := range r.frames(t, rec.session.ID) {
+			if !utf8.Valid(f.Raw) {
+				t.Errorf("%q: stored as %q", parts, f.Raw)
+			}
 		}
 	}
 }
@@ -222,13 +244,14 @@ func TestMaskerIsFlushed(t *testing.T) {
 	check(t, rec.Output(policy.StreamOutput, []byte("AKIA")))
 	until(t, "what the masker held back", func() bool { return string(k.bytes()) == "AKIA" })
 	check(t, rec.Resize(132, 50))
-	if m := rec.enc.out.masker.(*keeper); m.cols != 132 {
+	if m := rec.out.masker.(*keeper); m.cols != 132 {
 		t.Errorf("the masker has %d columns", m.cols)
 	}
 	s := shell()
 	s.TTY = false
 	rec = open(t, r, s)
-	if rec.enc.out.masker != nil {
+	check(t, rec.Output(policy.StreamOutput, []byte("x")))
+	if rec.out.masker != nil {
 		t.Error("a stream without a terminal is masked")
 	}
 }
@@ -248,7 +271,6 @@ func TestSecretIsHidden(t *testing.T) {
 	rules, err := redact.Compile(redact.Config{})
 	check(t, err)
 	r := newRecorder(t, Options{
-		Sync:      func(*os.File) error { return nil },
 		NewMasker: func(s policy.Session) Masker { return rules.NewMasker(s.Cols) },
 	})
 	const secret = "AKIAQ3EGRJ7KYBLM2P5X"
@@ -260,7 +282,7 @@ func TestSecretIsHidden(t *testing.T) {
 		check(t, rec.Output(policy.StreamOutput, []byte(text[cut:])))
 		sum, err := rec.Close(policy.End{})
 		check(t, err)
-		all := frames(t, Path(r.o.Dir, string(rec.session.ID)))
+		all := r.frames(t, rec.session.ID)
 		raw, view := joined(all, cast.CodeOutput)
 		got, _ := k.end(t)
 		if string(raw) != text || !bytes.Equal(view, got) {
@@ -269,57 +291,5 @@ func TestSecretIsHidden(t *testing.T) {
 		if strings.Contains(string(got), secret[4:]) || len(got) != len(text) || sum.Masks == 0 {
 			t.Fatalf("cut at %d: given out as %q with %d masks", cut, got, sum.Masks)
 		}
-	}
-}
-
-// TestCutAnywhere cuts a recording at every byte: it is read up to its last
-// whole event, and Recover counts the same.
-func TestCutAnywhere(t *testing.T) {
-	r := newRecorder(t, Options{
-		Sync: func(*os.File) error { return nil },
-		NewMasker: func(policy.Session) Masker {
-			return &holder{rng: rand.New(rand.NewPCG(1, 2))}
-		},
-	})
-	s := shell()
-	s.Env, s.User.Name = nil, "Ädä"
-	rec := open(t, r, s)
-	check(t, rec.Input([]byte("x\xff")))
-	for _, p := range []string{"a S b S\n", "\xff S\xfe\n", "漢", "\n"} {
-		check(t, rec.Output(policy.StreamOutput, []byte(p)))
-		check(t, rec.Output(policy.StreamStderr, []byte(p)))
-	}
-	check(t, rec.Resize(1, 2))
-	_, err := rec.Close(status(1))
-	check(t, err)
-	data, err := os.ReadFile(Path(r.o.Dir, string(s.ID)))
-	check(t, err)
-	whole, err := readFrames(data)
-	check(t, err)
-
-	ends := eventEnds(data)
-	if len(ends) != len(whole) {
-		t.Fatalf("%d events, %d ends", len(whole), len(ends))
-	}
-	header := bytes.IndexByte(data, '\n')
-	for cut := range len(data) + 1 {
-		got, err := readFrames(data[:cut])
-		want := 0
-		for want < len(ends) && ends[want] <= cut {
-			want++
-		}
-		atEnd := cut == header || cut == header+1 || want > 0 && (cut == ends[want-1] || cut == ends[want-1]+1)
-		if len(got) != want || atEnd != (err == nil) {
-			t.Fatalf("cut at %d: %d events and %v, want %d", cut, len(got), err, want)
-		}
-		if err != nil && !isTruncated(err) {
-			t.Fatalf("cut at %d: %v", cut, err)
-		}
-		for i := range got {
-			if !sameFrame(got[i], whole[i]) {
-				t.Fatalf("cut at %d: event %d is %+v, want %+v", cut, i, got[i], whole[i])
-			}
-		}
-		checkRecovered(t, s, data[:cut], cut >= header, want)
 	}
 }

@@ -1,44 +1,59 @@
 package recorder
 
-import "sync"
+import (
+	"sync"
 
-// Sizes of segments in bytes. A session that only echoes keys never needs more
-// than the small ones.
+	"sallyport/recorder/journal"
+)
+
+// Sizes of a queue's pieces in bytes. A session that only echoes keys never
+// needs more than the small ones.
 const (
-	smallSegment = 1 << 10
-	bigSegment   = 32 << 10
+	smallPiece = 1 << 10
+	bigPiece   = 32 << 10
 )
 
 var (
-	smallSegments = sync.Pool{New: func() any { return &segment{buf: make([]byte, smallSegment)} }}
-	bigSegments   = sync.Pool{New: func() any { return &segment{buf: make([]byte, bigSegment)} }}
+	smallPieces = sync.Pool{New: func() any { return &piece{buf: make([]byte, smallPiece)} }}
+	bigPieces   = sync.Pool{New: func() any { return &piece{buf: make([]byte, bigPiece)} }}
 )
 
-// segment is a piece of a queue's memory; buf[from:to] waits.
-type segment struct {
+// piece is a part of a queue's memory; buf[from:to] waits.
+type piece struct {
 	buf      []byte
 	from, to int
-	next     *segment
+	next     *piece
 }
 
-func (s *segment) release() {
+func (s *piece) release() {
 	s.from, s.to, s.next = 0, 0, nil
-	if len(s.buf) == smallSegment {
-		smallSegments.Put(s)
+	if len(s.buf) == smallPiece {
+		smallPieces.Put(s)
 	} else {
-		bigSegments.Put(s)
+		bigPieces.Put(s)
 	}
 }
 
+// mark says that a queue's bytes up to end are durable once lsn is.
+type mark struct {
+	lsn journal.LSN
+	end int64
+}
+
+const (
+	maxMarks  = 256
+	keptMarks = 16 // that an idle queue has room for
+)
+
 // queue holds the view of one stream between Output and Next. Positions count
-// bytes since the start of the stream: taken <= durable <= written <= end.
+// bytes since the start of the stream: taken <= durable <= end.
 type queue struct {
-	head, tail *segment
+	head, tail *piece
 	taken      int64 // given out by take
-	durable    int64 // on disk
-	written    int64 // in the file
+	durable    int64 // on disk, together with what was decided about it
 	end        int64 // pushed
-	closed     bool  // nothing more is pushed
+	marks      []mark
+	closed     bool // nothing more is pushed
 	ready      sync.Cond
 }
 
@@ -56,17 +71,44 @@ func (q *queue) push(p []byte) {
 }
 
 func (q *queue) grow(n int) {
-	pool := &bigSegments
-	if q.head == nil && n <= smallSegment {
-		pool = &smallSegments
+	pool := &bigPieces
+	if q.head == nil && n <= smallPiece {
+		pool = &smallPieces
 	}
-	s := pool.Get().(*segment)
+	s := pool.Get().(*piece)
 	if q.tail == nil {
 		q.head = s
 	} else {
 		q.tail.next = s
 	}
 	q.tail = s
+}
+
+// mark says that what was pushed so far becomes durable with lsn, which is
+// later than that of any call before.
+func (q *queue) mark(lsn journal.LSN) {
+	if n := len(q.marks); n >= maxMarks {
+		q.marks[n-1] = mark{lsn, q.end} // later than need be, and never too early
+		return
+	}
+	q.marks = append(q.marks, mark{lsn, q.end})
+}
+
+// commit notes that all up to lsn is durable.
+func (q *queue) commit(lsn journal.LSN) {
+	n := 0
+	for n < len(q.marks) && q.marks[n].lsn <= lsn {
+		q.durable = q.marks[n].end
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	q.marks = q.marks[:copy(q.marks, q.marks[n:])]
+	if len(q.marks) == 0 && cap(q.marks) > keptMarks {
+		q.marks = nil
+	}
+	q.ready.Signal()
 }
 
 // take returns the next durable bytes, or nothing. They hold until the next

@@ -14,31 +14,22 @@ import (
 	"sallyport/recorder/redact"
 )
 
-// Limits of what belongs to one event in a file.
-const (
-	maxMasks    = 100_000
-	maxMaskText = 4 << 10 // bytes of one mask
-)
-
-// Frame is one event of a recording with all that belongs to it.
-type Frame struct {
-	Time  time.Duration // since the start
-	Code  cast.Code
-	Raw   []byte        // the exact bytes of an o, e or i
-	Masks []redact.Mask // what the live view hid of Raw
-	Text  string        // the data of any other event
+// Reader reads a recording: one in an archive (OpenRecording), or a file of
+// asciicast v2 or v3, which has no Session where it is not ours. It is not safe
+// for concurrent use.
+type Reader struct {
+	src       source
+	header    cast.Header
+	recording policy.Recording
+	err       error
 }
 
-// View returns Raw as the live view showed it.
-func (f Frame) View() []byte { return redact.View(f.Raw, f.Masks) }
-
-// Reader reads a recording. It also reads plain asciicast v2 and v3, which has
-// no Session. It is not safe for concurrent use.
-type Reader struct {
-	cast    *cast.Reader
-	file    io.Closer // nil where it is the caller's
-	session policy.Session
-	err     error
+// source is where a Reader reads from.
+type source interface {
+	Next() (Frame, error)
+	seek(time.Duration) (keyframe []byte, err error)
+	skip(time.Duration)
+	close() error
 }
 
 // OpenFile opens the recording at path. The error is as for NewReader.
@@ -52,51 +43,51 @@ func OpenFile(path string) (*Reader, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	r.file = f
+	r.src.(*plain).file = f
 	return r, nil
 }
 
-// NewReader reads the header of a recording. The error wraps cast.ErrTruncated
+// NewReader reads the header of an asciicast. The error wraps cast.ErrTruncated
 // where it is cut off.
 func NewReader(in io.Reader) (*Reader, error) {
 	c, err := cast.NewReader(in)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{cast: c}
+	r := &Reader{src: &plain{cast: c}, header: c.Header()}
 	if own := c.Header().Extra; len(own) > 0 {
 		var e extra
 		if err := json.Unmarshal(own, &e); err != nil {
 			return nil, fmt.Errorf("the session in the recording's header is damaged: %w", err)
 		}
-		r.session = e.Session
+		r.recording.Session = e.Session
 	}
 	return r, nil
 }
 
-// Session returns the session as the header describes it, or its zero value
-// for a file that is not ours.
-func (r *Reader) Session() policy.Session { return r.session }
+// Session returns the session that was recorded, or its zero value for a file
+// that is not ours.
+func (r *Reader) Session() policy.Session { return r.recording.Session }
 
-// Header returns the header.
-func (r *Reader) Header() cast.Header { return r.cast.Header() }
+// Recording returns the session and its summary. Of a recording that still runs
+// the summary has only ID and State, of a file nothing.
+func (r *Reader) Recording() policy.Recording { return r.recording }
 
-// Close closes what OpenFile opened.
-func (r *Reader) Close() error {
-	if r.file == nil {
-		return nil
-	}
-	return r.file.Close()
-}
+// Header returns the header of the file, or the one that an asciicast of the
+// recording has.
+func (r *Reader) Header() cast.Header { return r.header }
 
-// Next returns the next event. The error is io.EOF at the end and wraps
-// cast.ErrTruncated where the recording is cut off after the last whole event;
-// it stays the same from then on.
+// Close closes what OpenFile or OpenRecording opened.
+func (r *Reader) Close() error { return r.src.close() }
+
+// Next returns the next event. The error is io.EOF at the end and, for a file,
+// wraps cast.ErrTruncated where it is cut off after the last whole event; it
+// stays the same from then on, or until the next seek.
 func (r *Reader) Next() (Frame, error) {
 	if r.err != nil {
 		return Frame{}, r.err
 	}
-	f, err := r.next()
+	f, err := r.src.Next()
 	if err != nil {
 		r.err = err
 		return Frame{}, err
@@ -104,7 +95,48 @@ func (r *Reader) Next() (Frame, error) {
 	return f, nil
 }
 
-func (r *Reader) next() (Frame, error) {
+// errNoSeek says that a file can only be read from its beginning.
+var errNoSeek = errors.New("a plain asciicast cannot be read from the middle")
+
+// Seek makes the event at time at, or the first one after it, the next one. It
+// reads one segment of the recording.
+func (r *Reader) Seek(at time.Duration) error {
+	_, err := r.SeekSegment(at)
+	if err == nil {
+		r.src.skip(at)
+	}
+	return err
+}
+
+// SeekSegment makes the first event of the segment in which time at lies the
+// next one, and returns what brings a terminal to the state that it finds, where
+// the segment has that: a player then shows the screen at any time after it has
+// read the events up to there.
+func (r *Reader) SeekSegment(at time.Duration) (keyframe []byte, err error) {
+	if keyframe, err = r.src.seek(at); err == nil {
+		r.err = nil
+	}
+	return keyframe, err
+}
+
+// plain reads a file.
+type plain struct {
+	cast *cast.Reader
+	file io.Closer // nil where it is the caller's
+}
+
+func (p *plain) seek(time.Duration) ([]byte, error) { return nil, errNoSeek }
+func (p *plain) skip(time.Duration)                 {}
+
+func (p *plain) close() error {
+	if p.file == nil {
+		return nil
+	}
+	return p.file.Close()
+}
+
+// Next puts the lines together that belong to one event.
+func (r *plain) Next() (Frame, error) {
 	var masks []redact.Mask
 	var exact []byte
 	hasExact := false
@@ -147,7 +179,7 @@ func (r *Reader) next() (Frame, error) {
 }
 
 // wrap says near which byte err was found.
-func (r *Reader) wrap(err error) error {
+func (r *plain) wrap(err error) error {
 	return fmt.Errorf("recording at byte %d: %w", r.cast.Offset(), err)
 }
 
@@ -194,15 +226,4 @@ func sameText(raw []byte, text string) bool {
 		want = want[1:]
 	}
 	return len(want) == 0
-}
-
-func parseMask(data string) (redact.Mask, error) {
-	var m redact.Mask
-	if len(data) > maxMaskText {
-		return m, fmt.Errorf("a mask is longer than %d bytes", maxMaskText)
-	}
-	if err := json.Unmarshal([]byte(data), &m); err != nil {
-		return m, fmt.Errorf("a mask is damaged: %w", err)
-	}
-	return m, nil
 }

@@ -1,193 +1,329 @@
 // Package recorder keeps the record of sessions: every byte is on disk before
-// anybody sees it (DESIGN, invariant I1). A recording is one file of asciicast
-// v3 in a directory, and a manifest beside it once it has ended.
+// anybody sees it (DESIGN, invariant I1).
 //
-// Events come in this order: the masks (k) of what follows, its exact bytes (b)
-// where it is not UTF-8, then the output (o), standard error (e) or input (i)
-// itself. A Reader puts them together again.
+// What happens goes into the node's journal first, as it came and with what
+// redaction decided about it. From there on, nothing waits: events gather in
+// memory, become blocks of a segment, and segments go into the archive, each
+// with an entry in the ledger. After a crash, Recover does the same with what
+// it finds in the journal. A Reader puts the events together again.
 package recorder
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sallyport/policy"
-	"sallyport/recorder/redact"
+	"sallyport/recorder/sealed"
 )
-
-// DefaultMaxPending is the default of Options.MaxPending, in bytes.
-const DefaultMaxPending = 1 << 20
 
 // ErrClosed is returned for what comes after a recording or its stream was
-// closed.
+// closed, or after the Recorder was.
 var ErrClosed = errors.New("the recording is closed")
 
-// Options configures a Recorder.
-type Options struct {
-	Dir string // where recordings are kept; made with mode 0700
-
-	// NewMasker makes the masker of one stream of a session; nil masks
-	// nothing. Streams without a terminal have one only where the session
-	// asks for it (policy.Session.RedactStreams).
-	NewMasker func(policy.Session) Masker
-
-	Now func() time.Time // the clock; nil is time.Now. Its monotonic reading is used
-
-	// Write and Sync are how files are written and made durable, directories
-	// included; nil is write(2) and fdatasync(2). After an error of either, a
-	// recording ends: what the disk holds is then unknown.
-	Write func(*os.File, []byte) (int, error)
-	Sync  func(*os.File) error
-
-	// MaxPending is how many bytes of output of one recording may wait to be
-	// stored and delivered, in bytes; 0 is DefaultMaxPending.
-	MaxPending int
-}
-
-// Masker decides what of a stream the live view hides; *redact.Masker is one.
-// The Raw of all chunks, one after the other, is what was fed. A chunk ends
-// within a UTF-8 sequence only where Flush must end it there; its memory is the
-// masker's until the next call. Calls never overlap.
-type Masker interface {
-	Feed(p []byte, now time.Time) []redact.Chunk
-	Flush(now time.Time) []redact.Chunk
-	Deadline() (time.Time, bool)
-	Resize(cols int)
-}
-
-// Recorder makes recordings in one directory, which belongs to it alone. It is
+// Recorder makes recordings in one journal, which belongs to it alone. It is
 // safe for concurrent use.
 type Recorder struct {
-	o Options
+	o    Options
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
 
-	mu   sync.Mutex
-	open map[policy.SessionID]bool // recordings that Recover leaves alone
+	sealers, storers *pool
+	wake             chan struct{} // the keeper is to look for files to release
+	kept             chan struct{} // closed when the keeper has ended
+
+	mu        sync.Mutex                      // taken alone
+	recs      map[policy.SessionID]*Recording // those that need something of the journal
+	ill       map[*pipeline]illness
+	recovered bool   // nothing of earlier runs is needed
+	released  uint64 // all journal files below are gone
+
+	active atomic.Int64 // recordings of which something waits to be sealed
+	counts counters
 }
 
-// New returns a Recorder for o.Dir, which it makes.
+// illness is what keeps a recording from being stored.
+type illness struct {
+	err error
+	ch  chan struct{} // closed as soon as there is an err
+}
+
+// New returns a Recorder. Recover must be called before the first Open where
+// the journal holds something of earlier runs.
 func New(o Options) (*Recorder, error) {
-	if o.Dir == "" {
-		return nil, errors.New("recorder: no directory for recordings is given")
+	if err := o.complete(); err != nil {
+		return nil, err
 	}
-	if o.MaxPending < 0 {
-		return nil, fmt.Errorf("recorder: at most %d pending bytes is too few", o.MaxPending)
+	// The recipients are tried now, not at the first session.
+	if _, err := sealed.WrapKeys(sealed.ID{}, sealed.NewKeys(), o.ViewRecipients, o.RawRecipients); err != nil {
+		return nil, fmt.Errorf("recorder: %w", err)
 	}
-	if o.MaxPending == 0 {
-		o.MaxPending = DefaultMaxPending
+	r := &Recorder{
+		o: o, wake: make(chan struct{}, 1), kept: make(chan struct{}),
+		recs: map[policy.SessionID]*Recording{}, ill: map[*pipeline]illness{},
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Write == nil {
-		o.Write = (*os.File).Write
-	}
-	if o.Sync == nil {
-		o.Sync = datasync
-	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("recorder: the directory for recordings cannot be made: %w", err)
-	}
-	return &Recorder{o: o, open: map[policy.SessionID]bool{}}, nil
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	r.sealers = newPool(runtime.GOMAXPROCS(0), (*pipeline).sealOne)
+	r.storers = newPool(storeWorkers, (*pipeline).storeOne)
+	go r.keep()
+	return r, nil
 }
 
-// Path returns the file of the recording id in dir. The id must be one that
-// policy.ParseSessionID accepts.
-func Path(dir, id string) string { return filepath.Join(dir, id+castExt) }
+// storeWorkers is how many segments are stored at the same time, each of
+// another recording.
+const storeWorkers = 8
 
-const (
-	castExt     = ".cast"
-	manifestExt = ".json"
-	stagedExt   = ".json.tmp"
-)
-
-// Open starts the recording of s. When it returns, the file with its header is
-// durable and space for the manifest is set aside; on an error nothing is left
-// behind. The caller must Close the recording.
+// Open starts the recording of s. When it returns, the session and its keys are
+// durable in the journal and its start in the ledger; an error leaves no
+// recording. The caller must Close the recording.
 func (r *Recorder) Open(ctx context.Context, s policy.Session) (*Recording, error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if _, err := policy.ParseSessionID(string(s.ID)); err != nil {
+	id, err := sealed.ParseID(string(s.ID))
+	if err != nil {
 		return nil, fmt.Errorf("recorder: %w", err)
+	}
+	rec, err := r.open(ctx, s, id)
+	if err != nil {
+		return nil, fmt.Errorf("recorder: the recording of session %s cannot be opened: %w", s.ID, err)
+	}
+	return rec, nil
+}
+
+func (r *Recorder) open(ctx context.Context, s policy.Session, id sealed.ID) (*Recording, error) {
+	if err := r.Ready(); err != nil {
+		return nil, err
 	}
 	start := r.o.Now()
 	if s.Start.IsZero() {
 		s.Start = start
 	}
-	header, err := appendHeader(nil, s)
-	if err != nil {
-		return nil, fmt.Errorf("recorder: the recording of session %s cannot be opened: %w", s.ID, err)
+	s.Start = s.Start.Round(0)
+	session, err := json.Marshal(s)
+	if err == nil && len(session) > maxSession {
+		err = fmt.Errorf("its description of %d bytes is larger than the %d allowed", len(session), maxSession)
 	}
-	r.setOpen(s.ID, true)
-	file, err := r.create(s.ID, header)
-	if err != nil {
-		r.setOpen(s.ID, false)
-		return nil, fmt.Errorf("recorder: the recording of session %s cannot be opened: %w", s.ID, err)
-	}
-	return newRecording(r, s, start, file, header), nil
-}
-
-func (r *Recorder) setOpen(id policy.SessionID, open bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if open {
-		r.open[id] = true
-	} else {
-		delete(r.open, id)
-	}
-}
-
-func (r *Recorder) isOpen(id policy.SessionID) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.open[id]
-}
-
-// create makes the file of a recording durable, with its header.
-func (r *Recorder) create(id policy.SessionID, header []byte) (*os.File, error) {
-	path := Path(r.o.Dir, string(id))
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err = r.reserve(id, len(header)); err == nil {
-		err = r.writeAll(file, header)
-	}
-	if err == nil {
-		err = r.o.Sync(file)
-	}
-	if err == nil {
-		err = r.syncDir()
-	}
+	keys := sealed.NewKeys()
+	key, err := sealed.WrapKeys(id, keys, r.o.ViewRecipients, r.o.RawRecipients)
 	if err != nil {
-		file.Close()
-		os.Remove(path)
-		os.Remove(r.staged(id))
 		return nil, err
 	}
-	return file, nil
-}
-
-// writeAll writes p to f.
-func (r *Recorder) writeAll(f *os.File, p []byte) error {
-	n, err := r.o.Write(f, p)
-	if err == nil && n < len(p) {
-		err = fmt.Errorf("%d of %d bytes were written", n, len(p))
+	rec := newRecording(r, s, id, start)
+	rec.pipe = pipeline{
+		rec: rec, r: r, key: key,
+		segs: segments{id: id, keys: keys, context: session}, shelf: newShelf(r, &rec.session, id, keys, key),
 	}
-	return err
+	if err := r.remember(rec); err != nil {
+		return nil, err
+	}
+	if err := r.begin(ctx, rec); err != nil {
+		r.forget(rec)
+		return nil, err
+	}
+	r.counts.opened.Add(1)
+	return rec, nil
 }
 
-// syncDir makes the names in the directory durable.
-func (r *Recorder) syncDir() error {
-	d, err := os.Open(r.o.Dir)
+// begin makes the start of a recording durable.
+func (r *Recorder) begin(ctx context.Context, rec *Recording) error {
+	data, err := rec.state(&cut{}, 0, [32]byte{})
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return r.o.Sync(d)
+	j := r.o.Journal
+	lsn, err := j.Append(rec.record(kindOpen, 0, data), nil)
+	if err != nil {
+		return err
+	}
+	rec.seq, rec.last = 1, lsn
+	rec.qmu.Lock()
+	rec.pin = lsn.File()
+	rec.qmu.Unlock()
+	if err = j.Sync(lsn); err == nil {
+		if err = r.o.Entry(ctx, startEntry(rec.session, rec.pipe.shelf.keyDigest)); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("the ledger does not take its start: %w", err)
+	}
+	// Whether or not this succeeds, Recover asks the ledger about the start.
+	j.AppendClosing(rec.record(kindDropped, 0, nil), nil)
+	return err
+}
+
+// Ready returns why no session can begin: the Recorder is closed, the journal
+// is broken, or the archive or the ledger does not take what was recorded.
+func (r *Recorder) Ready() error {
+	if r.ctx.Err() != nil {
+		return errors.New("the recorder is closed")
+	}
+	if err := r.o.Journal.Err(); err != nil {
+		return err
+	}
+	return r.sick()
+}
+
+// remember notes that rec needs the journal.
+func (r *Recorder) remember(rec *Recording) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.recs[rec.session.ID] != nil {
+		return fmt.Errorf("there is one already: %w", fs.ErrExist)
+	}
+	rec.pin = r.released // until it has written something
+	r.recs[rec.session.ID] = rec
+	return nil
+}
+
+// forget notes that rec needs nothing of the journal any more.
+func (r *Recorder) forget(rec *Recording) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.recs[rec.session.ID] == rec {
+		delete(r.recs, rec.session.ID)
+	}
+	delete(r.ill, &rec.pipe)
+}
+
+// Flush makes a segment of what the running recording id holds so far, and
+// returns when it is in the archive and the ledger. The error is fs.ErrNotExist
+// where no such recording runs.
+func (r *Recorder) Flush(ctx context.Context, id policy.SessionID) error {
+	r.mu.Lock()
+	rec := r.recs[id]
+	r.mu.Unlock()
+	if rec == nil {
+		return fmt.Errorf("recorder: no session %s is being recorded: %w", id, fs.ErrNotExist)
+	}
+	c := &cut{done: make(chan struct{})}
+	rec.mu.Lock()
+	if rec.closed {
+		rec.mu.Unlock()
+		return fmt.Errorf("recorder: session %s has ended: %w", id, fs.ErrNotExist)
+	}
+	c.force = !rec.begun // a reader needs one segment at least
+	rec.cut(c)
+	rec.mu.Unlock()
+	select {
+	case <-c.done:
+		_, _, err := rec.pipe.result()
+		return err
+	case <-ctx.Done():
+		return errors.Join(context.Cause(ctx), r.why(&rec.pipe))
+	case <-r.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// Close ends what the Recorder does in the background. What recordings have not
+// stored by then stays in the journal, for Recover; the journal stays open.
+func (r *Recorder) Close() error {
+	r.stop()
+	<-r.kept
+	r.sealers.close()
+	r.storers.close()
+	r.mu.Lock()
+	recs := r.recs
+	r.recs = map[policy.SessionID]*Recording{}
+	r.mu.Unlock()
+	for _, rec := range recs {
+		rec.fail(ErrClosed)
+	}
+	return nil
+}
+
+// Files of the journal behind the current one after which an idle recording
+// writes its state again, and one that waits becomes a segment.
+const (
+	relogFiles = 2
+	hurryFiles = 4
+	lookTime   = 5 * time.Second
+)
+
+// keep is the keeper, the one goroutine of a Recorder, which ends with Close. It
+// removes journal files that no recording needs, and ends all recordings when
+// the journal breaks.
+func (r *Recorder) keep() {
+	defer close(r.kept)
+	ticker := time.NewTicker(lookTime)
+	defer ticker.Stop()
+	failed := r.o.Journal.Failed()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-failed:
+			failed = nil
+			for _, rec := range r.all() {
+				rec.fail(r.o.Journal.Err())
+			}
+		case <-r.wake:
+		case <-ticker.C:
+		}
+		r.release()
+	}
+}
+
+// look has the keeper look for files to release.
+func (r *Recorder) look() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Recorder) all() []*Recording {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*Recording, 0, len(r.recs))
+	for _, rec := range r.recs {
+		out = append(out, rec)
+	}
+	return out
+}
+
+// release removes the journal files that no recording needs.
+func (r *Recorder) release() {
+	current := r.o.Journal.Current()
+	r.mu.Lock()
+	idle := !r.recovered || r.released >= current
+	r.mu.Unlock()
+	if idle || r.o.Journal.Err() != nil {
+		return
+	}
+	oldest := r.oldest(current)
+	if oldest <= r.released {
+		return
+	}
+	if err := r.o.Journal.Release(oldest); err != nil {
+		r.o.Log.Error("journal files that are not needed any more cannot be removed", "error", err)
+		return
+	}
+	r.mu.Lock()
+	r.released = oldest
+	r.mu.Unlock()
+}
+
+// oldest returns the number of the oldest journal file that a recording needs,
+// and has idle ones let go of theirs.
+func (r *Recorder) oldest(current uint64) uint64 {
+	// Whoever opens from now on needs current or later ones: remember comes
+	// before the first record.
+	oldest := current
+	for _, rec := range r.all() {
+		rec.advance(current)
+		rec.qmu.Lock()
+		oldest = min(oldest, rec.pin)
+		rec.qmu.Unlock()
+	}
+	return oldest
 }

@@ -3,68 +3,82 @@ package recorder
 import (
 	"fmt"
 	"io"
-	"os"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"sallyport/policy"
 	"sallyport/recorder/cast"
+	"sallyport/recorder/journal"
+	"sallyport/recorder/sealed"
 )
 
-// maxPiece is the most bytes that become one event.
+// maxPiece is the most bytes that become one record of the journal.
 const maxPiece = 32 << 10
 
 // Recording is the record of one session. All its methods may be called
 // concurrently, but one stream has one caller of Output and one of Next.
 //
-// Output goes through three stages: it is encoded (by its caller), written and
-// made durable (by the committer, the one goroutine of a recording, which ends
-// with Close or the first failure), and given out by Next. While the committer
-// waits for the disk, what comes in gathers for its next round.
+// Output decides what can be shown and appends bytes and decisions to the
+// journal; Next gives out what the journal says is on disk. Apart from that, what
+// happened gathers in a batch, and batches go through the pipeline into the
+// archive. An idle recording has no goroutine and no batch.
 type Recording struct {
 	r       *Recorder
 	session policy.Session
+	id      sealed.ID
 	start   time.Time // of the events' times
+	pipe    pipeline
 
-	wake   chan struct{} // something is to be committed, or due later
-	stop   chan struct{} // closed by Close: commit all and end
-	done   chan struct{} // closed when the committer has ended
 	failed chan struct{} // closed under qmu, together with err
 
 	once     sync.Once // Close
 	summary  policy.Summary
 	closeErr error
 
-	// Lock order: wmu, mu, qmu.
+	// Lock order: mu, pipeline.mu, qmu. The journal is called under mu, and
+	// may wait there for its committer, which takes qmu only.
 
-	wmu    sync.Mutex // held while writing, so that lines are written in order
-	file   *os.File
-	digest digest
+	mu        sync.Mutex
+	out, errs stream
+	cols      int           // of the terminal
+	seq       uint64        // of the next journal record
+	last      journal.LSN   // of the last one
+	prev      time.Duration // time of the last event
+	batch     *batch        // nil: nothing has happened since the last one
+	begun     bool          // there is a segment, or will be
+	gathered  int           // bytes of events since the last cut
+	first     time.Duration // time of the first of them
+	firstAt   time.Time     // when it happened
+	timer     *time.Timer   // calls wake
+	wakeAt    time.Time     // when; zero: never
+	own       []byte        // memory for small journal records
+	closing   bool          // records may use what the journal keeps for ends
+	closed    bool          // nothing but what Close adds
 
-	mu  sync.Mutex // held while encoding
-	enc encoder
+	qmu       sync.Mutex
+	committed journal.LSN // all up to it is durable
+	unsealed  int         // bytes of batches on their way into a segment
+	unstored  int         // segments on their way into the archive
+	waits     int         // who waits for either
+	space     sync.Cond   // there may be room for output again
+	ended     bool        // Close was called
+	err       error
 
-	qmu     sync.Mutex
-	out     queue     // standard output or the terminal
-	errs    queue     // standard error
-	waiting int       // bytes of lines encoded and not written
-	dirty   time.Time // when the oldest bytes written but not durable were written
-	space   sync.Cond // there may be room for output again
-	closed  bool
-	err     error
+	pin     uint64      // the journal file that holds the oldest record needed
+	nextPin uint64      // the same once nextLSN is durable
+	nextLSN journal.LSN // of the last checkpoint; 0: none is under way
+	overLSN journal.LSN // of the record that says that nothing is needed any more
 }
 
-func newRecording(r *Recorder, s policy.Session, start time.Time, file *os.File, header []byte) *Recording {
+func newRecording(r *Recorder, s policy.Session, id sealed.ID, start time.Time) *Recording {
 	rec := &Recording{
-		r: r, session: s, start: start, file: file, digest: newDigest(),
-		wake: make(chan struct{}, 1), stop: make(chan struct{}),
-		done: make(chan struct{}), failed: make(chan struct{}),
+		r: r, session: s, id: id, start: start, cols: s.Cols, failed: make(chan struct{}),
+		out: stream{code: cast.CodeOutput}, errs: stream{code: cast.CodeStderr},
 	}
-	rec.digest.add(header)
-	rec.space.L, rec.out.ready.L, rec.errs.ready.L = &rec.qmu, &rec.qmu, &rec.qmu
-	rec.enc.init(r, s, &rec.qmu, &rec.out, &rec.errs)
-	go rec.commitLoop()
+	rec.space.L, rec.out.queue.ready.L, rec.errs.queue.ready.L = &rec.qmu, &rec.qmu, &rec.qmu
+	masked := r.o.NewMasker != nil && (s.TTY || s.RedactStreams)
+	rec.out.masked, rec.errs.masked = masked, masked
 	return rec
 }
 
@@ -77,7 +91,7 @@ func (rec *Recording) Output(s policy.Stream, p []byte) error {
 		return err
 	}
 	for len(p) > 0 {
-		if err := rec.waitForSpace(); err != nil {
+		if err := rec.waitForSpace(true); err != nil {
 			return err
 		}
 		n := min(len(p), maxPiece)
@@ -86,10 +100,11 @@ func (rec *Recording) Output(s policy.Stream, p []byte) error {
 			rec.mu.Unlock()
 			return ErrClosed
 		}
-		rec.enc.output(st, p[:n], rec.at())
-		rec.encoded()
+		err := rec.output(st, p[:n])
 		rec.mu.Unlock()
-		rec.kick()
+		if err != nil {
+			return err
+		}
 		p = p[n:]
 	}
 	return rec.Err()
@@ -103,16 +118,16 @@ func (rec *Recording) CloseOutput(s policy.Stream) {
 		return
 	}
 	rec.mu.Lock()
-	if !st.closed {
-		rec.enc.finish(st, rec.at())
-		rec.encoded()
-		rec.qmu.Lock()
-		st.queue.closed = true
-		st.queue.ready.Broadcast()
-		rec.qmu.Unlock()
+	defer rec.mu.Unlock()
+	if st.closed {
+		return
 	}
-	rec.mu.Unlock()
-	rec.kick()
+	rec.flush(st) // its failure is in err
+	st.closed, st.masker, st.held = true, nil, nil
+	rec.qmu.Lock()
+	st.queue.closed = true
+	st.queue.ready.Broadcast()
+	rec.qmu.Unlock()
 }
 
 // Next returns the next bytes of a stream that the client may see: they are
@@ -126,7 +141,7 @@ func (rec *Recording) Next(s policy.Stream) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := st.queue
+	q := &st.queue
 	rec.qmu.Lock()
 	defer rec.qmu.Unlock()
 	for {
@@ -144,13 +159,16 @@ func (rec *Recording) Next(s policy.Stream) ([]byte, error) {
 	}
 }
 
-// Input records what the client sent. When it returns, p is in the file; it is
-// durable before any later output is given out, at the latest 100 ms later. The
-// caller must not forward p after an error.
+// Input records what the client sent. When it returns, p is in the journal's
+// file; it is durable before any later output is given out, at the latest 100 ms
+// later. The caller must not forward p after an error.
 func (rec *Recording) Input(p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), maxPiece)
-		if err := rec.event(func(at time.Duration) { rec.enc.input(p[:n], at) }); err != nil {
+		if err := rec.waitForSpace(false); err != nil {
+			return err
+		}
+		if err := rec.event(cast.CodeInput, p[:n]); err != nil {
 			return err
 		}
 		p = p[n:]
@@ -162,33 +180,21 @@ func (rec *Recording) Input(p []byte) error {
 // than 10000 of either are recorded as 10000.
 func (rec *Recording) Resize(cols, rows int) error {
 	cols, rows = side(cols), side(rows)
-	return rec.event(func(at time.Duration) { rec.enc.resize(cols, rows, at) })
+	err := rec.event(cast.CodeResize, fmt.Appendf(nil, "%dx%d", cols, rows))
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.cols = cols
+	for _, st := range []*stream{&rec.out, &rec.errs} {
+		if st.masker != nil {
+			st.masker.Resize(cols)
+		}
+	}
+	return err
 }
 
 // Marker records text as a named place, to which players can jump.
 func (rec *Recording) Marker(text string) error {
-	text = clip(text, maxPiece)
-	return rec.event(func(at time.Duration) { rec.enc.plain(cast.CodeMarker, []byte(text), at) })
-}
-
-// event encodes something and writes it.
-func (rec *Recording) event(encode func(at time.Duration)) error {
-	if err := rec.Err(); err != nil {
-		return err
-	}
-	rec.mu.Lock()
-	if rec.enc.closed {
-		rec.mu.Unlock()
-		return ErrClosed
-	}
-	encode(rec.at())
-	rec.encoded()
-	rec.mu.Unlock()
-	first, err := rec.write()
-	if first {
-		rec.kick() // to make it durable in time
-	}
-	return err
+	return rec.event(cast.CodeMarker, []byte(clip(strings.ToValidUTF8(text, "\uFFFD"), maxPiece)))
 }
 
 // Failed is closed when the recording cannot go on; Err then says why.
@@ -201,122 +207,41 @@ func (rec *Recording) Err() error {
 	return rec.err
 }
 
-// Close ends the recording: both streams are closed, the exit status is
-// recorded, everything is made durable, and the manifest is published. What is
-// durable can still be taken with Next afterwards. Every call returns what the
-// first one did.
-//
-// After a failure, the summary is that of an interrupted recording, made from
-// what can be read back, and the error is the failure.
-func (rec *Recording) Close(end policy.End) (policy.Summary, error) {
-	rec.once.Do(func() { rec.summary, rec.closeErr = rec.close(end) })
-	return rec.summary, rec.closeErr
-}
-
-func (rec *Recording) close(end policy.End) (policy.Summary, error) {
-	rec.CloseOutput(policy.StreamOutput)
-	rec.CloseOutput(policy.StreamStderr)
-	now := rec.r.o.Now()
-	rec.mu.Lock()
-	took := max(rec.at(), rec.enc.prev)
-	if end.ExitStatus != nil {
-		rec.enc.plain(cast.CodeExit, strconv.AppendUint(nil, uint64(*end.ExitStatus), 10), took)
-	}
-	rec.enc.closed = true
-	sum := rec.enc.counts
-	rec.encoded()
-	rec.mu.Unlock()
-
-	rec.qmu.Lock()
-	rec.closed = true
-	rec.space.Broadcast()
-	rec.qmu.Unlock()
-
-	close(rec.stop)
-	<-rec.done
-	defer rec.r.setOpen(rec.session.ID, false)
-	err := rec.Err()
-	rec.wmu.Lock() // Input may still be writing to a failed recording
-	if closeErr := rec.file.Close(); err == nil && closeErr != nil {
-		err = rec.failure(closeErr)
-	}
-	rec.wmu.Unlock()
-	if err != nil {
-		return rec.closeFailed(end, now, err)
-	}
-	sum.ID, sum.State, sum.End = rec.session.ID, policy.RecordingComplete, end
-	sum.Ended, sum.Duration = now.Round(0), took
-	sum.Size, sum.SHA256 = rec.digest.size, rec.digest.sum()
-	if err := rec.r.writeManifest(policy.Recording{Session: rec.session, Summary: sum}); err != nil {
-		sum.State = policy.RecordingInterrupted
-		return sum, fmt.Errorf("recorder: the manifest of session %s cannot be written: %w", sum.ID, err)
-	}
-	return sum, nil
-}
-
-// closeFailed describes what a failed recording left. Without a manifest, the
-// next Recover tries again.
-func (rec *Recording) closeFailed(end policy.End, now time.Time, err error) (policy.Summary, error) {
-	if end.Reason == "" {
-		end.Reason = err.Error()
-	}
-	found, sealErr := rec.r.seal(rec.session.ID, func(m *policy.Recording) {
-		m.Session = rec.session
-		m.Summary.End = end
-		m.Summary.Ended, m.Summary.Duration = now.Round(0), max(now.Sub(rec.start), 0)
-		m.Summary.SHA256 = "" // what reads back need not be what the disk holds
-	})
-	if sealErr != nil {
-		err = fmt.Errorf("%w; nor can its manifest be written: %w", err, sealErr)
-	}
-	return found.Summary, err
-}
-
 // stream returns the state of a stream that has output.
 func (rec *Recording) stream(s policy.Stream) (*stream, error) {
 	switch s {
 	case policy.StreamOutput:
-		return &rec.enc.out, nil
+		return &rec.out, nil
 	case policy.StreamStderr:
-		return &rec.enc.errs, nil
+		return &rec.errs, nil
 	}
 	return nil, fmt.Errorf("recorder: stream %q has no output", byte(s))
 }
 
-// waitForSpace blocks while too much waits to be stored or delivered.
-func (rec *Recording) waitForSpace() error {
-	most := rec.r.o.MaxPending
+// waitForSpace blocks while too much waits to be sealed, or, for output, to be
+// delivered.
+func (rec *Recording) waitForSpace(output bool) error {
+	most := int64(rec.r.o.MaxPending)
 	rec.qmu.Lock()
 	defer rec.qmu.Unlock()
 	for {
-		undelivered := rec.out.end - rec.out.taken + rec.errs.end - rec.errs.taken
+		out, errs := &rec.out.queue, &rec.errs.queue
+		undelivered := out.end - out.taken + errs.end - errs.taken
+		backlog := rec.unsealed > rec.r.sealShare() || rec.unstored > maxUnstored
 		switch {
 		case rec.err != nil:
 			return rec.err
-		case rec.closed:
+		case rec.ended:
 			return ErrClosed
-		case undelivered <= int64(most) && rec.waiting <= most:
+		case !backlog && (!output || undelivered <= most):
 			return nil
 		}
+		if backlog {
+			rec.waits++
+		}
 		rec.space.Wait()
-	}
-}
-
-// at returns the time of an event that happens now. Only times of the monotonic
-// clock are compared.
-func (rec *Recording) at() time.Duration { return rec.r.o.Now().Sub(rec.start) }
-
-// encoded notes how much waits to be written. The caller holds mu.
-func (rec *Recording) encoded() {
-	rec.qmu.Lock()
-	rec.waiting = len(rec.enc.lines)
-	rec.qmu.Unlock()
-}
-
-// kick makes the committer look again.
-func (rec *Recording) kick() {
-	select {
-	case rec.wake <- struct{}{}:
-	default:
+		if backlog {
+			rec.waits--
+		}
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -17,17 +15,17 @@ import (
 	"time"
 
 	"sallyport/policy"
+	"sallyport/recorder/archive"
 	"sallyport/recorder/cast"
+	"sallyport/recorder/sealed"
 )
 
 func TestRecording(t *testing.T) {
-	r := newRecorder(t, Options{Dir: filepath.Join(t.TempDir(), "a", "recordings")})
+	r := newRecorder(t, Options{})
 	s := shell()
 	s.TTY = false
 	rec := open(t, r, s)
 	out, errs := take(rec, policy.StreamOutput), take(rec, policy.StreamStderr)
-	path := Path(r.o.Dir, string(s.ID))
-
 	check(t, rec.Input([]byte("ls\r")))
 	check(t, rec.Output(policy.StreamOutput, []byte("one\n\xff\x00two\n")))
 	check(t, rec.Output(policy.StreamStderr, []byte("naïve ")))
@@ -43,9 +41,7 @@ func TestRecording(t *testing.T) {
 	if got, err := out.end(t); string(got) != "one\n\xff\x00two\n" || err != io.EOF {
 		t.Errorf("output %q, %v", got, err)
 	}
-	if _, err := ReadManifest(r.o.Dir, s.ID); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("manifest of an open recording: %v", err)
-	}
+	r.checkEntries(t, s.ID, 0, false)
 	sum, err := rec.Close(status(3))
 	check(t, err)
 	if got, err := errs.end(t); string(got) != "naïve error\n" || err != io.EOF {
@@ -53,7 +49,7 @@ func TestRecording(t *testing.T) {
 	}
 
 	var text []string
-	all := frames(t, path)
+	all, m := r.read(t, s.ID, bothKeys)
 	for i, f := range all {
 		text = append(text, string(f.Code)+string(f.Raw)+f.Text)
 		if i > 0 && f.Time < all[i-1].Time {
@@ -65,22 +61,19 @@ func TestRecording(t *testing.T) {
 		t.Errorf("events %q, want %q", text, want)
 	}
 
-	data, err := os.ReadFile(path)
-	check(t, err)
-	digest := sha256.Sum256(data)
+	digest := manifestDigest(t, r, s.ID)
 	wantSum := policy.Summary{
 		ID: s.ID, State: policy.RecordingComplete, End: status(3), Ended: sum.Ended, Duration: sum.Duration,
 		OutputBytes: 10, StderrBytes: 13, InputBytes: 4, Events: 8,
-		Size: int64(len(data)), SHA256: hex.EncodeToString(digest[:]),
+		Segments: 1, Size: sum.Size, SHA256: digest,
 	}
 	if !reflect.DeepEqual(sum, wantSum) {
 		t.Errorf("summary %+v, want %+v", sum, wantSum)
 	}
-	if sum.Duration <= 0 || sum.Ended.Before(s.Start) {
+	r.checkEntries(t, s.ID, 1, true)
+	if sum.Size < 100 || sum.Duration <= 0 || sum.Ended.Before(s.Start) {
 		t.Errorf("duration %v, ended %v", sum.Duration, sum.Ended)
 	}
-	m, err := ReadManifest(r.o.Dir, s.ID)
-	check(t, err)
 	if !m.Summary.Ended.Equal(sum.Ended) || !m.Session.Start.Equal(s.Start) {
 		t.Errorf("manifest times %v, %v", m.Summary.Ended, m.Session.Start)
 	}
@@ -92,10 +85,6 @@ func TestRecording(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(again, sum) {
 		t.Errorf("second Close: %+v, %v", again, err)
 	}
-	if found, err := r.Recover(context.Background()); err != nil || len(found) != 0 {
-		t.Errorf("recovered %v, %v", found, err)
-	}
-	checkFiles(t, r.o.Dir, s.ID)
 	for name, err := range map[string]error{
 		"Input": rec.Input([]byte("x")), "Resize": rec.Resize(1, 1), "Marker": rec.Marker("x"),
 		"Output": rec.Output(policy.StreamStderr, []byte("x")),
@@ -106,28 +95,13 @@ func TestRecording(t *testing.T) {
 	}
 }
 
-// checkFiles holds the directory to two private files.
-func checkFiles(t *testing.T, dir string, id policy.SessionID) {
+// manifestDigest returns the SHA-256 of a manifest in the archive.
+func manifestDigest(t *testing.T, r *rig, id policy.SessionID) string {
 	t.Helper()
-	info, err := os.Stat(dir)
+	data, err := readObject(context.Background(), r.o.Archive, archive.ManifestName(string(id)), sealed.MaxManifest)
 	check(t, err)
-	if info.Mode().Perm() != 0o700 {
-		t.Errorf("the directory has mode %v", info.Mode())
-	}
-	names, err := os.ReadDir(dir)
-	check(t, err)
-	var got []string
-	for _, n := range names {
-		got = append(got, n.Name())
-		info, err := n.Info()
-		check(t, err)
-		if info.Mode() != 0o600 {
-			t.Errorf("%s has mode %v", n.Name(), info.Mode())
-		}
-	}
-	if want := []string{string(id) + ".cast", string(id) + ".json"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("files %q, want %q", got, want)
-	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 func TestHeader(t *testing.T) {
@@ -138,7 +112,7 @@ func TestHeader(t *testing.T) {
 	rec := open(t, r, s)
 	_, err := rec.Close(policy.End{ExitSignal: "KILL"})
 	check(t, err)
-	rd, err := OpenFile(Path(r.o.Dir, string(s.ID)))
+	rd, err := OpenRecording(context.Background(), r.o.Archive, s.ID, viewKey)
 	check(t, err)
 	defer rd.Close()
 	got := rd.Session()
@@ -178,60 +152,13 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := r.Open(ctx, shell()); !errors.Is(err, gone) {
 		t.Errorf("cancelled: %v", err)
 	}
-	names, err := os.ReadDir(r.o.Dir)
-	if err != nil || len(names) != 0 {
-		t.Errorf("%v, %v are left", names, err)
+	if n := r.Stats().Open; n != 0 || len(r.book.entries) != 0 {
+		t.Errorf("%d recordings and %v are left", n, r.book.entries)
 	}
 	s := shell()
 	open(t, r, s)
 	if _, err := r.Open(context.Background(), s); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second recording of one session: %v", err)
-	}
-}
-
-// TestInputIsInTheFile holds Input to having written when it returns, while
-// the disk is busy with something else.
-func TestInputIsInTheFile(t *testing.T) {
-	release := make(chan struct{})
-	s := shell()
-	r := newRecorder(t, Options{})
-	rec := open(t, r, s)
-	syncing := make(chan struct{}, 10)
-	rec.r.o.Sync = func(*os.File) error { syncing <- struct{}{}; <-release; return nil }
-	defer close(release)
-	check(t, rec.Output(policy.StreamOutput, []byte("$ ")))
-	<-syncing
-	for _, key := range []string{"l", "s", "\r", "\xff"} {
-		check(t, rec.Input([]byte(key)))
-		data, err := os.ReadFile(Path(r.o.Dir, string(s.ID)))
-		check(t, err)
-		all, err := readFrames(data)
-		check(t, err)
-		if last := all[len(all)-1]; last.Code != cast.CodeInput || string(last.Raw) != key {
-			t.Errorf("the last event is %+v, want input %q", last, key)
-		}
-	}
-}
-
-func TestInputIsDurableSoon(t *testing.T) {
-	r := newRecorder(t, Options{})
-	rec := open(t, r, shell())
-	synced := make(chan int64, 10)
-	rec.r.o.Sync = func(f *os.File) error {
-		info, err := f.Stat()
-		synced <- info.Size()
-		return err
-	}
-	check(t, rec.Input([]byte("x")))
-	info, err := os.Stat(Path(r.o.Dir, string(rec.session.ID)))
-	check(t, err)
-	select {
-	case n := <-synced:
-		if n != info.Size() {
-			t.Errorf("%d bytes were synced, of %d", n, info.Size())
-		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("input was not made durable")
 	}
 }
 
@@ -248,7 +175,7 @@ func TestClockGoesBack(t *testing.T) {
 	sum, err := rec.Close(policy.End{})
 	check(t, err)
 	want := []time.Duration{0, time.Second, time.Second, 24 * time.Hour, 24 * time.Hour}
-	for i, f := range frames(t, Path(r.o.Dir, string(rec.session.ID))) {
+	for i, f := range r.frames(t, rec.session.ID) {
 		if f.Time != want[i] {
 			t.Errorf("event %d is at %v, want %v", i, f.Time, want[i])
 		}
@@ -280,24 +207,6 @@ func TestUnknownStream(t *testing.T) {
 	}
 	rec.CloseOutput(policy.StreamInput)
 	check(t, rec.Err())
-}
-
-func TestManifestIsHostile(t *testing.T) {
-	dir := t.TempDir()
-	id, other := shell().ID, shell().ID
-	for name, body := range map[string]string{
-		"damaged":         "{",
-		"of another":      `{"session":{"id":"` + string(other) + `"},"summary":{"id":"` + string(other) + `"}}`,
-		"longer than 419": `{"x":"` + strings.Repeat("x", maxManifest) + `"}`,
-	} {
-		check(t, os.WriteFile(filepath.Join(dir, string(id)+".json"), []byte(body), 0o600))
-		if _, err := ReadManifest(dir, id); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
-	if _, err := ReadManifest(dir, "../x"); err == nil {
-		t.Error("a path was taken as an id")
-	}
 }
 
 func TestReaderIsStrict(t *testing.T) {

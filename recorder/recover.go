@@ -2,157 +2,188 @@ package recorder
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 
 	"sallyport/policy"
-	"sallyport/recorder/cast"
+	"sallyport/recorder/journal"
+	"sallyport/recorder/sealed"
 )
 
-// Recover writes the manifests that a crash kept from being written and
-// returns those recordings, oldest first. Their state is interrupted, and
-// what they hold is counted up to the last whole event. Recordings that are
-// open in r are left alone.
+// found is what a journal says of one recording of an earlier run.
+type found struct {
+	id      sealed.ID
+	state   *state
+	end     *ending
+	first   uint64 // sequence of the first record seen
+	events  bool   // there are records of events
+	dropped bool   // it never began, as far as the journal knows
+	closed  bool
+	err     error // what is wrong with its records
+}
+
+// Recover seals what the journal holds of recordings that an earlier run did not
+// finish, and returns them, oldest first. One whose end is in the journal becomes
+// what it was meant to be; any other is interrupted, and its manifest says what
+// is missing. It must be called before the first Open.
 //
 // An error of one recording does not keep the others from being recovered: what
-// was recovered is returned together with the joined errors.
+// was recovered is returned together with the joined errors. What was not stays
+// in the journal, for the next run.
 func (r *Recorder) Recover(ctx context.Context) ([]policy.Recording, error) {
-	names, err := os.ReadDir(r.o.Dir)
+	open, damages, err := r.scan(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("recorder: the recordings cannot be listed: %w", err)
+		return nil, fmt.Errorf("recorder: the journal cannot be read: %w", err)
 	}
-	var found []policy.Recording
+	builds, failed := r.prepare(ctx, open)
+	if len(builds) > 0 {
+		if _, err := r.o.Journal.Replay(func(rec journal.Record, _ journal.LSN) error {
+			if b := builds[sealed.ID(rec.Session)]; b != nil && b.err == nil {
+				b.err = b.record(ctx, rec)
+			}
+			return ctx.Err()
+		}); err != nil {
+			return nil, fmt.Errorf("recorder: the journal cannot be read: %w", err)
+		}
+	}
+	var out []policy.Recording
+	for _, f := range open {
+		b := builds[f.id]
+		if b == nil {
+			continue
+		}
+		m, err := b.finish(ctx, damages)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("recorder: session %s cannot be recovered: %w", f.id, err))
+			continue
+		}
+		r.logClosed(f.id)
+		out = append(out, m)
+	}
+	for _, d := range damages {
+		r.o.Log.Error("the journal is damaged", "damage", d)
+	}
+	if len(failed) == 0 {
+		r.mu.Lock()
+		r.recovered = true
+		r.mu.Unlock()
+		r.look()
+	}
+	return out, errors.Join(failed...)
+}
+
+// scan reads what the journal says of recordings that are not closed, oldest
+// first, and what is damaged.
+func (r *Recorder) scan(ctx context.Context) ([]*found, []journal.Damage, error) {
+	all := map[sealed.ID]*found{}
+	damages, err := r.o.Journal.Replay(func(rec journal.Record, _ journal.LSN) error {
+		f := all[sealed.ID(rec.Session)]
+		if f == nil {
+			f = &found{id: sealed.ID(rec.Session), first: rec.Seq}
+			all[f.id] = f
+		}
+		f.take(rec)
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	var open []*found
+	for _, f := range all {
+		if !f.closed {
+			open = append(open, f)
+		}
+	}
+	slices.SortFunc(open, func(a, b *found) int { return strings.Compare(a.id.String(), b.id.String()) })
+	return open, damages, nil
+}
+
+// take notes what a record says, apart from its events.
+func (f *found) take(rec journal.Record) {
+	var err error
+	switch rec.Kind {
+	case kindOpen, kindCheckpoint:
+		var s *state
+		if s, err = parseState(rec.Data); err == nil {
+			f.state = s
+		}
+	case kindEnd:
+		e := new(ending)
+		if err = json.Unmarshal(rec.Data, e); err == nil {
+			f.end = e
+		}
+	case kindDropped:
+		f.dropped = true
+	case kindClosed:
+		f.closed, f.state, f.end = true, nil, nil
+	default:
+		if f.events = true; !isEvent(rec.Kind) {
+			err = fmt.Errorf("the journal has a record of the unknown kind %q: a newer program wrote it", rec.Kind)
+		}
+	}
+	if err != nil && f.err == nil {
+		f.err = err
+	}
+}
+
+// prepare says what is to be built of each recording. Those of which nothing is
+// to be done are not in it.
+func (r *Recorder) prepare(ctx context.Context, open []*found) (map[sealed.ID]*rebuild, []error) {
+	builds := map[sealed.ID]*rebuild{}
 	var failed []error
-	for _, entry := range names {
-		if ctx.Err() != nil {
-			failed = append(failed, context.Cause(ctx))
-			break
+	entered, err := r.entered(ctx, open)
+	if err != nil {
+		return nil, []error{fmt.Errorf("recorder: the ledger does not say what it holds: %w", err)}
+	}
+	for _, f := range open {
+		known, asked := entered[policy.SessionID(f.id.String())]
+		if f.dropped && !f.events && !known.Start {
+			continue // it never began, and nobody was told otherwise
 		}
-		name, isCast := strings.CutSuffix(entry.Name(), castExt)
-		if !isCast {
+		b, err := r.newRebuild(ctx, f, known, asked)
+		if errors.Is(err, errShredded) {
+			r.o.Log.Warn("what the journal holds of a shredded recording is dropped", "session", f.id)
+			r.logClosed(f.id)
 			continue
-		}
-		id, err := policy.ParseSessionID(name)
-		if err != nil || !entry.Type().IsRegular() || r.isOpen(id) || r.hasManifest(id) {
-			continue
-		}
-		m, err := r.seal(id, func(m *policy.Recording) {
-			if m.Summary.End.Reason == "" {
-				m.Summary.End.Reason = "the bastion stopped during the session"
-			}
-		})
-		if err != nil {
-			failed = append(failed, fmt.Errorf("recorder: session %s cannot be recovered: %w", id, err))
-			continue
-		}
-		found = append(found, m)
-	}
-	r.removeStaged(names)
-	return found, errors.Join(failed...)
-}
-
-func (r *Recorder) hasManifest(id policy.SessionID) bool {
-	_, err := os.Lstat(filepath.Join(r.o.Dir, string(id)+manifestExt))
-	return err == nil
-}
-
-// removeStaged removes what is left of manifests that were being written.
-func (r *Recorder) removeStaged(names []os.DirEntry) {
-	for _, entry := range names {
-		name, staged := strings.CutSuffix(entry.Name(), stagedExt)
-		if id, err := policy.ParseSessionID(name); staged && err == nil && !r.isOpen(id) && r.hasManifest(id) {
-			os.Remove(r.staged(id))
-		}
-	}
-}
-
-// seal makes what is in the file of a recording durable and publishes a
-// manifest of it as interrupted, which edit may change first. Together with
-// an error comes what is known.
-func (r *Recorder) seal(id policy.SessionID, edit func(*policy.Recording)) (policy.Recording, error) {
-	var m policy.Recording
-	m.Session.ID = id
-	err := r.scan(&m)
-	m.Summary.ID, m.Summary.State = m.Session.ID, policy.RecordingInterrupted
-	edit(&m)
-	if err != nil {
-		return m, err
-	}
-	return m, r.writeManifest(m)
-}
-
-// scan describes the file of a recording as far as it can be read.
-func (r *Recorder) scan(m *policy.Recording) error {
-	f, err := os.OpenFile(Path(r.o.Dir, string(m.Session.ID)), os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if err := r.o.Sync(f); err != nil {
-		return err
-	}
-	m.Session.Start = info.ModTime() // unless the header knows better
-	d := newDigest()
-	in := io.TeeReader(f, &d)
-	if err := count(in, m); err != nil {
-		m.Summary.End.Reason = fmt.Sprintf("the bastion stopped during the session, and the recording is damaged: %v", err)
-	}
-	if _, err := io.Copy(io.Discard, in); err != nil {
-		return err
-	}
-	m.Summary.Size, m.Summary.SHA256 = d.size, d.sum()
-	m.Summary.Ended = m.Session.Start.Add(m.Summary.Duration)
-	return nil
-}
-
-// count fills in what the events of a recording tell. The error is about a
-// line that is wrong, not about one that is cut off.
-func count(in io.Reader, m *policy.Recording) error {
-	id, sum := m.Session.ID, &m.Summary
-	rd, err := NewReader(in)
-	if err != nil {
-		if errors.Is(err, cast.ErrTruncated) {
-			return nil // the crash came before the session could begin
-		}
-		return err
-	}
-	if s := rd.Session(); s.ID == id {
-		m.Session = s
-	} else {
-		return fmt.Errorf("its header names session %q", clip(string(s.ID), 40))
-	}
-	for {
-		f, err := rd.Next()
-		if err == io.EOF || errors.Is(err, cast.ErrTruncated) {
-			return nil
 		}
 		if err != nil {
-			return err
+			failed = append(failed, fmt.Errorf("recorder: session %s cannot be recovered: %w", f.id, err))
+			continue
 		}
-		sum.Events++
-		sum.Masks += int64(len(f.Masks))
-		sum.Duration = f.Time
-		switch f.Code {
-		case cast.CodeOutput:
-			sum.OutputBytes += int64(len(f.Raw))
-		case cast.CodeStderr:
-			sum.StderrBytes += int64(len(f.Raw))
-		case cast.CodeInput:
-			sum.InputBytes += int64(len(f.Raw))
-		case cast.CodeExit:
-			if n, err := strconv.ParseUint(f.Text, 10, 32); err == nil {
-				status := uint32(n)
-				sum.End.ExitStatus = &status
-			}
-		}
+		builds[f.id] = b
 	}
+	return builds, failed
 }
+
+// entered asks the ledger what it holds of recordings.
+func (r *Recorder) entered(ctx context.Context, open []*found) (map[policy.SessionID]Entered, error) {
+	if r.o.Entered == nil || len(open) == 0 {
+		return nil, nil
+	}
+	ids := make([]policy.SessionID, len(open))
+	for i, f := range open {
+		ids[i] = policy.SessionID(f.id.String())
+	}
+	known, err := r.o.Entered(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[policy.SessionID]Entered, len(ids))
+	for _, id := range ids {
+		out[id] = known[id] // what it does not name, it has nothing of
+	}
+	return out, nil
+}
+
+// logClosed has the next run leave a recording alone. Where that fails, the next
+// run finds that nothing is left to do.
+func (r *Recorder) logClosed(id sealed.ID) {
+	r.o.Journal.AppendClosing(journal.Record{Session: journal.ID(id), Seq: closedSeq, Kind: kindClosed}, nil)
+}
+
+// closedSeq is the sequence of the last record of a recovered recording, which
+// may come before records of a damaged file that were never read.
+const closedSeq = 1<<63 - 1
