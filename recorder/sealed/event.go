@@ -42,12 +42,28 @@ func (e *Event) hidden() bool {
 // isOutput reports whether c is an event with bytes that the client saw.
 func isOutput(c cast.Code) bool { return c == cast.CodeOutput || c == cast.CodeStderr }
 
+// maskSize is the most bytes that the line of a mask takes.
+func maskSize(m string) int {
+	n := 32
+	for i := range len(m) {
+		switch c := m[i]; {
+		case c == '"' || c == '\\':
+			n += 2
+		case c < 0x20 || c > 0x7e:
+			n += 6
+		default:
+			n++
+		}
+	}
+	return n
+}
+
 // valid reports what keeps e from being stored. Nothing is guessed: an event
 // with masks and without a view would otherwise show what they hide.
 func (e *Event) valid() error {
 	size := 0
 	for _, m := range e.Masks {
-		size += len(m) + 32
+		size += maskSize(m)
 		if !utf8.ValidString(m) {
 			return fmt.Errorf("a mask is not UTF-8")
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,7 +182,7 @@ func TestLargeBlocks(t *testing.T) {
 		case 1:
 			e.Code = cast.CodeInput
 		case 2:
-			e.View, e.Masks = worst, slices.Repeat([]string{string(worst[:(MaxMasks-64)/8-32])}, 8)
+			e.View, e.Masks = worst, slices.Repeat([]string{string(worst[:(MaxMasks/8-32)/6])}, 8)
 		case 3:
 			e = Event{Code: cast.CodeMarker, Text: string(worst[:MaxEvent-1])}
 		}
@@ -196,6 +197,74 @@ func TestLargeBlocks(t *testing.T) {
 	same(t, 0, readAll(t, s, k), events)
 	if n := len(s.Blocks()); n < 5 || n > 20 {
 		t.Errorf("%d blocks", n)
+	}
+}
+
+// TestBlockRefuses: what cannot be kept as it is, or would show what masks
+// hide, is refused as a whole, for good.
+func TestBlockRefuses(t *testing.T) {
+	x := []byte("x")
+	mask := []string{"{}"}
+	for name, c := range map[string]struct {
+		e   Event
+		say string
+	}{
+		"masks without a view":   {Event{Code: cast.CodeOutput, Raw: x, Masks: mask}, "go together"},
+		"a view without masks":   {Event{Code: cast.CodeOutput, Raw: x, View: x}, "go together"},
+		"undecided with masks":   {Event{Code: cast.CodeOutput, Raw: x, View: x, Masks: mask, Undecided: true}, "undecided"},
+		"masked input":           {Event{Code: cast.CodeInput, Raw: x, View: x, Masks: mask}, "only o and e"},
+		"undecided input":        {Event{Code: cast.CodeInput, Raw: x, Undecided: true}, "only o and e"},
+		"a marker with bytes":    {Event{Code: cast.CodeMarker, Raw: x}, "only o, e and i"},
+		"output with text":       {Event{Code: cast.CodeOutput, Text: "x"}, "bytes and no text"},
+		"a code of the format":   {Event{Code: cast.CodeMask, Text: "{}"}, "no code"},
+		"another such":           {Event{Code: cast.CodeBytes, Text: "eA=="}, "no code"},
+		"a control character":    {Event{Code: '\n'}, "no code"},
+		"text that is not UTF-8": {Event{Code: cast.CodeMarker, Text: "\xff"}, "not UTF-8"},
+		"a mask that is not":     {Event{Code: cast.CodeOutput, Raw: x, View: x, Masks: []string{"\xff"}}, "not UTF-8"},
+		"too many bytes":         {Event{Code: cast.CodeInput, Raw: make([]byte, MaxEvent+1)}, "larger than"},
+		"too many masks":         {Event{Code: cast.CodeOutput, Raw: x, View: x, Masks: make([]string, MaxMasks/32+1)}, "masks are larger"},
+	} {
+		w := NewWriter(testID, 0, [32]byte{}, NewKeys())
+		err := w.Block([]Event{{Code: cast.CodeOutput, Raw: x}, c.e})
+		if err == nil || !strings.Contains(err.Error(), "event 1 of a block cannot be stored") || !strings.Contains(err.Error(), c.say) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if w.Size() != headerSize {
+			t.Errorf("%s: the event before was stored", name)
+		}
+		if _, _, again := w.Finish(0, 0); again != err {
+			t.Errorf("%s: Finish says %v", name, again)
+		}
+	}
+}
+
+// TestWriterRefuses: what is out of order ends the segment with an error.
+func TestWriterRefuses(t *testing.T) {
+	whole := NewKeys()
+	for name, c := range map[string]struct {
+		k   Keys
+		use func(w *Writer) error
+	}{
+		"one key":          {Keys{View: whole.View, HasView: true}, func(w *Writer) error { return w.Block(nil) }},
+		"a late context":   {whole, func(w *Writer) error { w.Block(story()); w.Context([]byte("c")); return w.Block(nil) }},
+		"a late keyframe":  {whole, func(w *Writer) error { w.Block(story()); w.Keyframe([]byte("c")); return w.Block(nil) }},
+		"a great keyframe": {whole, func(w *Writer) error { w.Keyframe(make([]byte, MaxPlain+1)); return w.Block(nil) }},
+		"sequences":        {whole, func(w *Writer) error { _, _, err := w.Finish(2, 1); return err }},
+		"finished":         {whole, func(w *Writer) error { w.Finish(1, 2); return w.Block(story()) }},
+		"too many blocks": {whole, func(w *Writer) error {
+			for range MaxBlocks + 1 {
+				if err := w.Block(story()[:1]); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+	} {
+		w := NewWriter(testID, 0, [32]byte{}, c.k)
+		err := c.use(w)
+		if _, _, again := w.Finish(5, 5); err == nil || again == nil {
+			t.Errorf("%s: %v, then %v", name, err, again)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ const (
 	MaxPlain       = 16 << 20  // bytes of one track of a block, of a context or keyframe, before compression
 	MaxBlockEvents = 65536     // events of one block
 	MaxEvent       = 256 << 10 // bytes of an event's Raw, View or Text
-	MaxMasks       = 2 << 20   // bytes of an event's Masks, where each counts 32 more
+	MaxMasks       = 8 << 20   // bytes of an event's Masks as they are written, escapes and all
 	MaxKeyObject   = 1 << 20   // bytes of a key object
 	MaxManifest    = 64 << 20  // bytes of a manifest
 	MaxPrivate     = 16 << 20  // bytes of a manifest's private part, before compression
