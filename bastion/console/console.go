@@ -22,6 +22,7 @@ import (
 type Env struct {
 	Viewer   replay.Viewer
 	Library  *replay.Library
+	Keeping  *Keeping
 	Out, Err io.Writer
 	// Certificate issues one for the key that signed this connection, as an
 	// authorized_keys line.
@@ -115,6 +116,9 @@ func Commands(env Env) []*cobra.Command {
 	var cmds []*cobra.Command
 	if env.Library != nil {
 		cmds = append(cmds, lsCommand(env), showCommand(env), playCommand(env), exportCommand(env))
+	}
+	if env.Keeping != nil {
+		cmds = append(cmds, keepCommands(env)...)
 	}
 	if env.Certificate != nil {
 		cmds = append(cmds, certCommand(env))

@@ -128,7 +128,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"ls", "extra"}, 2, "takes no argument"},
 		{[]string{"ls", "--nope"}, 2, "unknown flag"},
 		{[]string{"ls", "--since", "soon"}, 2, "--since: want 90m, 24h or 7d"},
-		{[]string{"ls", "--state", "lost"}, 2, "open, complete or interrupted"},
+		{[]string{"ls", "--state", "lost"}, 2, "open, complete, interrupted or expired"},
 		{[]string{"ls", "--limit", "-1"}, 2, "--limit"},
 		{[]string{"show"}, 2, "takes one recording's ID"},
 		{[]string{"show", "../../etc/passwd"}, 2, "is no recording's ID"},

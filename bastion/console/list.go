@@ -25,16 +25,16 @@ func lsCommand(env Env) *cobra.Command {
 that is shown, or any beginning or end of it that no other recording has.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if f.From, err = parseWhen("since", since, time.Now()); err != nil {
+			if f.From, err = ParseWhen("since", since, time.Now()); err != nil {
 				return err
 			}
-			if f.To, err = parseWhen("until", until, time.Now()); err != nil {
+			if f.To, err = ParseWhen("until", until, time.Now()); err != nil {
 				return err
 			}
 			switch f.State = policy.RecordingState(state); f.State {
-			case "", policy.RecordingOpen, policy.RecordingComplete, policy.RecordingInterrupted:
+			case "", policy.RecordingOpen, policy.RecordingComplete, policy.RecordingInterrupted, policy.RecordingExpired:
 			default:
-				return &UsageError{fmt.Sprintf("--state is open, complete or interrupted, not %q", clip(state, 40))}
+				return &UsageError{fmt.Sprintf("--state is open, complete, interrupted or expired, not %q", clip(state, 40))}
 			}
 			if f.Limit < 0 {
 				return &UsageError{"--limit is not negative"}
@@ -54,15 +54,17 @@ that is shown, or any beginning or end of it that no other recording has.`,
 	fl.StringVar(&f.Text, "text", "", "part of user, target, login, command or id")
 	fl.StringVar(&since, "since", "", "started then or later: `WHEN` is 90m, 24h or 7d ago,\nor 2006-01-02 or 2006-01-02T15:04 in UTC")
 	fl.StringVar(&until, "until", "", "started before `WHEN`")
-	fl.StringVar(&state, "state", "", "open, complete or interrupted")
+	fl.StringVar(&state, "state", "", "open, complete, interrupted or expired")
 	fl.IntVar(&f.Limit, "limit", 50, "at most `N`; 0 for all")
 	fl.BoolVar(&wide, "wide", false, "whole IDs, names and commands")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-// parseWhen reads a time: so long ago, a day or a minute of UTC.
-func parseWhen(flag, text string, now time.Time) (time.Time, error) {
+// ParseWhen reads the time that a flag names: so long before now (90m, 24h, 7d),
+// or a day or a minute of UTC. An empty text is the zero time; the error is a
+// *UsageError.
+func ParseWhen(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
