@@ -1,101 +1,213 @@
-// Package ledger keeps the account of decisions and events: a file to which
-// entries are only ever added, one JSON object a line, each durable before
-// Append returns (DESIGN, invariant I7).
+// Package ledger keeps the account of decisions and events: an append-only
+// Merkle tree of entries (RFC 6962 hashing) with signed checkpoints (C2SP
+// tlog-checkpoint in a signed note), so that nothing in it can be changed or
+// taken away unnoticed by whoever remembers a checkpoint (DESIGN, invariant I7).
+//
+// # Files
+//
+// entries.jsonl has one leaf a line, in order. A leaf is a JSON object with the
+// keys v (1), time (RFC 3339, UTC), kind, and where they apply session, ref (an
+// object of strings, public facts) and digest. The leaf's hash is that of the
+// line without its line feed: SHA-256(0x00 || line).
+//
+// bodies/YYYY-MM-DD.jsonl has what names people and places: one line for each
+// body, "DIGEST BODY". DIGEST, as in the leaf, is SHA-256 in hexadecimal of the
+// body's plain text, a JSON object with the keys salt (32 random bytes in hex),
+// user, target, login, source and detail. BODY is base64 (RFC 4648, section 4)
+// of a 12-byte nonce and AES-256-GCM under the body key, with the digest's hex
+// as additional data. Removing a file erases that day's details; the tree stays
+// whole, and without the salt a digest tells nothing.
+//
+// checkpoint is the newest signed checkpoint: three lines (origin, size, root
+// in base64), an empty one, and the signature. It never covers an entry that is
+// not durable.
 package ledger
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"sallyport/policy"
 )
 
-// MaxEntry limits one line, in bytes.
+// MaxEntry limits a leaf and a body, in bytes.
 const MaxEntry = 1 << 20
 
-// EntryTorn is an entry that the ledger makes itself: the line before it was
-// cut off by a crash or a full disk. Nobody was told that it was durable.
+// checkpointTime is how long an entry may be without a checkpoint that covers it.
+const checkpointTime = time.Second
+
+// EntryTorn is an entry that the ledger makes itself: the line before it had
+// been cut off by a crash or a full disk, and was removed. Nobody was told that
+// it was durable. Ref: "bytes" and "sha256" of what was there.
 const EntryTorn policy.EntryKind = "ledger.torn"
 
-// ErrClosed is returned by Append after Close.
-var ErrClosed = errors.New("the ledger is closed")
+// Errors that callers tell apart.
+var (
+	ErrClosed     = errors.New("the ledger is closed")
+	ErrAltered    = errors.New("the ledger was altered")
+	ErrRolledBack = errors.New("the ledger was rolled back")
+	ErrWrongKey   = errors.New("the checkpoint was not signed with this ledger's key")
+	ErrUnsigned   = errors.New("the ledger has no checkpoint")
+)
 
-// Ledger adds entries to a file. It is safe for concurrent use, also by several
-// processes: entries that come while others are made durable go together.
+// Options configures a Ledger. Dir, Signer and Verifier are required; the name
+// of both is the checkpoints' origin.
+type Options struct {
+	Dir      string // made with mode 0700
+	Signer   note.Signer
+	Verifier note.Verifier
+	BodyKey  [32]byte
+	// Remembered are checkpoints that were kept elsewhere. A ledger that does
+	// not hold all of them does not open, unless Accept is set: then it says
+	// so in an entry, EntryRollback.
+	Remembered [][]byte
+	Accept     bool
+
+	Now func() time.Time // nil is time.Now
+	// Replaced by tests that inject faults; nil is write(2), fsync(2) and
+	// rename(2).
+	Write  func(*os.File, []byte) (int, error)
+	Sync   func(*os.File) error
+	Rename func(old, new string) error
+}
+
+// Ledger adds entries. It is safe for concurrent use, also by several
+// processes: entries that come while others are made durable go together. One
+// goroutine signs checkpoints; Close ends it.
 type Ledger struct {
-	path string
-	file *os.File
-	now  func() time.Time
-	// Replaced by tests.
-	write func(*os.File, []byte) (int, error)
-	sync  func(*os.File) error
+	o    Options
+	file *os.File // entries.jsonl
 
-	commit chan struct{} // holds a token for whoever commits
+	commit chan struct{} // holds a token for whoever writes
 	// Of the holder of the token:
-	doubt  bool  // the file may not end with a whole line
+	tree   tree
+	size   int64 // bytes of the file that are in tree
+	signed int64 // leaves that a checkpoint covers
 	broken error // of Sync: what the disk holds is unknown, nothing more is added
+	day    *os.File
+	dayOf  string
 
 	mu     sync.Mutex
 	next   *batch // not yet taken by a committer, nil when empty
 	closed bool
+
+	wake chan struct{} // there is something to sign
+	stop chan struct{}
+	done chan struct{}
+
+	omu    sync.Mutex
+	latest []byte // guarded by omu: the newest checkpoint
+	news   chan struct{}
+	count  int64 // guarded by omu: leaves
+	since  time.Time
 }
 
 // batch is what is written and made durable at once.
 type batch struct {
-	lines []byte
+	items []item
 	done  chan struct{} // closed once err is set
 	err   error
 }
 
-// Open opens the ledger at path, which it makes with mode 0600 if there is
-// none. A last line that a crash cut off is neither an error nor removed: the
-// first Append ends it and adds an entry EntryTorn after it.
-func Open(path string) (*Ledger, error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the ledger cannot be opened: %w", err)
+// Open opens the ledger in o.Dir, or begins one. The whole tree is computed
+// anew from the entries and compared with the checkpoint beside them and with
+// o.Remembered. The error wraps ErrAltered, ErrRolledBack or ErrWrongKey.
+func Open(o Options) (*Ledger, error) {
+	if o.Dir == "" || o.Signer == nil || o.Verifier == nil {
+		return nil, errors.New("the ledger needs a directory and a key")
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("the ledger cannot be opened: %w", err)
+	if o.Now == nil {
+		o.Now = time.Now
 	}
-	if err := syncDir(dir); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("the ledger cannot be opened: %w", err)
+	if o.Write == nil {
+		o.Write = (*os.File).Write
 	}
-	return &Ledger{
-		path: path, file: file, now: time.Now, write: (*os.File).Write, sync: (*os.File).Sync,
-		commit: make(chan struct{}, 1), doubt: true,
-	}, nil
+	if o.Sync == nil {
+		o.Sync = (*os.File).Sync
+	}
+	if o.Rename == nil {
+		o.Rename = os.Rename
+	}
+	l := &Ledger{o: o, commit: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), news: make(chan struct{})}
+	if err := l.open(); err != nil {
+		if l.file != nil {
+			l.file.Close()
+		}
+		return nil, fmt.Errorf("the ledger in %s cannot be opened: %w", o.Dir, err)
+	}
+	go l.signLoop()
+	return l, nil
 }
 
-func syncDir(dir string) error {
+func (l *Ledger) open() error {
+	if err := os.MkdirAll(filepath.Join(l.o.Dir, bodiesDir), 0o700); err != nil {
+		return err
+	}
+	var err error
+	l.file, err = os.OpenFile(filepath.Join(l.o.Dir, entriesName), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{filepath.Dir(l.o.Dir), l.o.Dir} {
+		if err := l.syncDir(dir); err != nil {
+			return err
+		}
+	}
+	if err := lock(l.file); err != nil {
+		return err
+	}
+	defer unlock(l.file)
+	bad, err := l.check()
+	if err != nil {
+		return err
+	}
+	for _, e := range bad {
+		if err := l.store([]item{e}); err != nil {
+			return err
+		}
+	}
+	if l.signed < l.tree.size || l.latest == nil {
+		return l.sign()
+	}
+	return nil
+}
+
+func (l *Ledger) syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	return l.o.Sync(d)
 }
 
-// Append adds e, with the time of now where it has none. It is durable on
-// return. After an error, or where ctx ends first, it may or may not be in the
-// ledger. A full disk can be got over; a failure to make an entry durable is
-// returned for every entry from then on.
-func (l *Ledger) Append(ctx context.Context, e policy.Entry) error {
+// Append adds entries, in order and together, with the time of now where they
+// have none. They are durable on return. After an error, or where ctx ends
+// first, they may or may not be in the ledger. A full disk can be got over; a
+// failure to make entries durable is returned for every entry from then on.
+func (l *Ledger) Append(ctx context.Context, entries ...policy.Entry) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	b, err := l.enqueue(e)
+	items := make([]item, 0, len(entries))
+	for _, e := range entries {
+		it, err := l.item(e)
+		if err != nil {
+			return fmt.Errorf("the entry cannot be added to the ledger: %w", err)
+		}
+		items = append(items, it)
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	b, err := l.enqueue(items)
 	if err != nil {
 		return err
 	}
@@ -103,8 +215,7 @@ func (l *Ledger) Append(ctx context.Context, e policy.Entry) error {
 	case l.commit <- struct{}{}:
 		l.commitPending()
 		<-l.commit
-		// Now b is done: by this commit, or by one before it.
-		return b.err
+		return b.err // by this commit, or by one before it
 	case <-b.done:
 		return b.err
 	case <-ctx.Done():
@@ -112,38 +223,17 @@ func (l *Ledger) Append(ctx context.Context, e policy.Entry) error {
 	}
 }
 
-// enqueue adds e to the batch that is committed next.
-func (l *Ledger) enqueue(e policy.Entry) (*batch, error) {
+func (l *Ledger) enqueue(items []item) (*batch, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ErrClosed
 	}
-	line, err := l.line(e)
-	if err != nil {
-		return nil, err
-	}
 	if l.next == nil {
 		l.next = &batch{done: make(chan struct{})}
 	}
-	l.next.lines = append(l.next.lines, line...)
+	l.next.items = append(l.next.items, items...)
 	return l.next, nil
-}
-
-// line returns e as it is stored.
-func (l *Ledger) line(e policy.Entry) ([]byte, error) {
-	if e.Time.IsZero() {
-		e.Time = l.now()
-	}
-	e.Time = e.Time.UTC().Round(0)
-	line, err := json.Marshal(e)
-	if err != nil {
-		return nil, fmt.Errorf("the entry cannot be added to the ledger: %w", err)
-	}
-	if len(line) >= MaxEntry {
-		return nil, fmt.Errorf("the entry cannot be added to the ledger: it has %d bytes, more than the %d allowed", len(line), MaxEntry-1)
-	}
-	return append(line, '\n'), nil
 }
 
 // commitPending makes the pending batch durable. The caller holds the token.
@@ -155,14 +245,15 @@ func (l *Ledger) commitPending() {
 	if b == nil {
 		return
 	}
-	if b.err = l.store(b.lines); b.err != nil {
-		b.err = fmt.Errorf("the ledger %s cannot be written: %w", l.path, b.err)
+	if b.err = l.locked(func() error { return l.store(b.items) }); b.err != nil {
+		b.err = fmt.Errorf("the ledger in %s cannot be written: %w", l.o.Dir, b.err)
 	}
 	close(b.done)
 }
 
-// store writes lines after the last whole line, and makes them durable.
-func (l *Ledger) store(lines []byte) error {
+// locked runs f while no other process adds anything, knowing what others have
+// added. The caller holds the token.
+func (l *Ledger) locked(f func() error) error {
 	if l.broken != nil {
 		return l.broken
 	}
@@ -170,82 +261,19 @@ func (l *Ledger) store(lines []byte) error {
 		return err
 	}
 	defer unlock(l.file)
-	if l.doubt {
-		torn, err := l.torn()
-		if err != nil {
+	torn, err := l.catchUp()
+	if err != nil {
+		return err
+	}
+	if torn != nil {
+		if err := l.store([]item{*torn}); err != nil {
 			return err
 		}
-		lines = append(torn, lines...)
 	}
-	l.doubt = true
-	if err := l.add(lines); err != nil {
-		return err
-	}
-	if err := l.sync(l.file); err != nil {
-		l.broken = err
-		return err
-	}
-	l.doubt = false
-	return nil
+	return f()
 }
 
-// add writes lines, or takes back what it could write of them.
-func (l *Ledger) add(lines []byte) error {
-	info, err := l.file.Stat()
-	if err != nil {
-		return err
-	}
-	n, err := l.write(l.file, lines)
-	if err == nil && n < len(lines) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
-		// Nobody was told that these are in the ledger. Where this fails
-		// too, the next entry ends the line.
-		l.file.Truncate(info.Size())
-	}
-	return err
-}
-
-// torn returns what must be added to a file that does not end with a whole
-// line.
-func (l *Ledger) torn() ([]byte, error) {
-	tail, err := tail(l.file)
-	if err != nil || len(tail) == 0 {
-		return nil, err
-	}
-	var e policy.Entry
-	if json.Unmarshal(tail, &e) == nil && e.Kind != "" {
-		return []byte{'\n'}, nil // only the end of the line is missing
-	}
-	line, err := l.line(policy.Entry{Kind: EntryTorn, Detail: map[string]string{"bytes": strconv.Itoa(len(tail))}})
-	return append([]byte{'\n'}, line...), err
-}
-
-// tail returns what follows the last end of a line in f, of which it looks at
-// no more than one line can have.
-func tail(f *os.File) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	size := info.Size()
-	for n := int64(4 << 10); ; n *= 4 {
-		n = min(n, size, MaxEntry)
-		buf := make([]byte, n)
-		if _, err := f.ReadAt(buf, size-n); err != nil && err != io.EOF {
-			return nil, err
-		}
-		if i := bytes.LastIndexByte(buf, '\n'); i >= 0 {
-			return buf[i+1:], nil
-		}
-		if n == size || n == MaxEntry {
-			return buf, nil
-		}
-	}
-}
-
-// Close makes durable what is pending and closes the file.
+// Close makes durable what is pending, signs a checkpoint and closes the files.
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	if l.closed {
@@ -253,14 +281,19 @@ func (l *Ledger) Close() error {
 		return nil
 	}
 	l.closed = true
-	b := l.next
 	l.mu.Unlock()
+	close(l.stop)
+	<-l.done
 	l.commit <- struct{}{}
 	l.commitPending()
-	err := l.file.Close()
-	<-l.commit
-	if b != nil {
-		err = errors.Join(b.err, err)
+	var err error
+	if l.signed < l.tree.size {
+		err = l.locked(l.sign)
 	}
+	err = errors.Join(err, l.file.Close())
+	if l.day != nil {
+		err = errors.Join(err, l.day.Close())
+	}
+	<-l.commit
 	return err
 }
