@@ -77,8 +77,8 @@ func indKeys(b []byte, identity age.Identity) (view, raw []byte, err error) {
 		return nil, nil, errors.New("no key object of version 1")
 	}
 	id, v, r := b[12:28], int(indBE.Uint32(b[60:])), int(indBE.Uint32(b[64:]))
-	if 68+v+r != len(b) {
-		return nil, nil, errors.New("a key object of another size")
+	if 68+v+r+4 != len(b) || indCRC(b[:68+v+r]) != indBE.Uint32(b[68+v+r:]) {
+		return nil, nil, errors.New("a key object of another size, or damaged")
 	}
 	open := func(part []byte) []byte {
 		in, err := age.Decrypt(bytes.NewReader(part), identity)
@@ -88,7 +88,7 @@ func indKeys(b []byte, identity age.Identity) (view, raw []byte, err error) {
 		secret, _ := io.ReadAll(in)
 		return secret
 	}
-	if s := open(b[68+v:]); len(s) == 64 {
+	if s := open(b[68+v : 68+v+r]); len(s) == 64 {
 		raw, view = s[:32], s[32:]
 	} else if s := open(b[68 : 68+v]); len(s) == 32 {
 		view = s

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 
 	"filippo.io/age"
@@ -38,10 +39,11 @@ func WrapKeys(id ID, k Keys, view, raw []age.Recipient) ([]byte, error) {
 		return nil, err
 	}
 	o := KeyObject{id: id, viewC: k.viewCheck(id), rawC: k.rawCheck(id), view: sealedView, raw: sealedRaw}
-	if n := keyHeader + len(o.view) + len(o.raw); n > MaxKeyObject {
-		return nil, fmt.Errorf("a key object of %d bytes is larger than the %d allowed: name fewer recipients", n, MaxKeyObject)
+	b := o.append(nil)
+	if len(b) > MaxKeyObject {
+		return nil, fmt.Errorf("a key object of %d bytes is larger than the %d allowed: name fewer recipients", len(b), MaxKeyObject)
 	}
-	return o.append(nil), nil
+	return b, nil
 }
 
 func wrap(which string, secret []byte, to []age.Recipient) ([]byte, error) {
@@ -64,6 +66,7 @@ func wrap(which string, secret []byte, to []age.Recipient) ([]byte, error) {
 
 // append serializes o.
 func (o *KeyObject) append(b []byte) []byte {
+	at := len(b)
 	b = append(b, keyMagic...)
 	b = binary.BigEndian.AppendUint16(b, Version)
 	b = append(b, 0, 0)
@@ -73,10 +76,12 @@ func (o *KeyObject) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(o.view)))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(o.raw)))
 	b = append(b, o.view...)
-	return append(b, o.raw...)
+	b = append(b, o.raw...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
 }
 
 // ParseKeyObject reads a key object. It needs no key, and keeps nothing of b.
+// The checksum is no protection: it tells damage from a wrong identity.
 func ParseKeyObject(b []byte) (*KeyObject, error) {
 	const what = "key object"
 	if err := preamble(what, keyMagic, b, keyHeader); err != nil {
@@ -84,16 +89,18 @@ func ParseKeyObject(b []byte) (*KeyObject, error) {
 	}
 	o := &KeyObject{id: ID(b[12:28]), viewC: check(b[28:44]), rawC: check(b[44:60])}
 	view, raw := int64(binary.BigEndian.Uint32(b[60:])), int64(binary.BigEndian.Uint32(b[64:]))
-	switch whole := keyHeader + view + raw; {
+	switch whole := keyHeader + view + raw + 4; {
 	case whole > MaxKeyObject:
 		return nil, fault(what, 60, ErrDamaged, "%d bytes are more than the %d allowed", whole, MaxKeyObject)
 	case int64(len(b)) < whole:
 		return nil, fault(what, int64(len(b)), ErrTruncated, "%d bytes were written", whole)
 	case int64(len(b)) > whole:
 		return nil, fault(what, whole, ErrDamaged, "%d bytes follow the end", int64(len(b))-whole)
+	case crc32.Checksum(b[:whole-4], castagnoli) != binary.BigEndian.Uint32(b[whole-4:]):
+		return nil, fault(what, whole-4, ErrDamaged, "the checksum is wrong")
 	}
 	o.view = bytes.Clone(b[keyHeader : keyHeader+view])
-	o.raw = bytes.Clone(b[keyHeader+view:])
+	o.raw = bytes.Clone(b[keyHeader+view : keyHeader+view+raw])
 	return o, nil
 }
 

@@ -2,8 +2,10 @@ package sealed
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 
@@ -135,30 +137,38 @@ func TestKeyObjectCutAnywhere(t *testing.T) {
 	}
 }
 
-// TestKeyObjectDamage: no bit can be changed so that other keys come out.
+// TestKeyObjectDamage: no bit can be changed unnoticed, and none looks like a
+// wrong identity; where who changed it knew the checksum, no other keys come
+// out.
 func TestKeyObjectDamage(t *testing.T) {
 	k := NewKeys()
 	view, raw := x25519(t), x25519(t)
 	b, _ := wrapped(t, k, view, raw)
 	for i := range b {
-		for _, bit := range []byte{1, 0x20, 0x80} {
-			b[i] ^= bit
-			o, err := ParseKeyObject(b)
-			if err == nil {
-				var got Keys
-				if got, err = o.Unwrap(view.with, raw.with); err == nil && got != k {
-					if got.HasRaw || got.View != k.View { // the view's part may still be whole
-						t.Fatalf("byte %d: other keys came out", i)
-					}
+		for bit := range 8 {
+			b[i] ^= 1 << bit
+			_, err := ParseKeyObject(b)
+			if err == nil || errors.Is(err, ErrWrongKey) {
+				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
+			}
+			oneSentence(t, err)
+			forged := rewriteKeys(b)
+			if o, err := ParseKeyObject(forged); err == nil {
+				got, err := o.Unwrap(nil, raw.with)
+				if err == nil && (got != k || i < 60) {
+					t.Fatalf("bit %d of byte %d: other keys came out, or nothing is wrong", bit, i)
 				}
 			}
-			// What no checksum covers is what stands in clear: age covers the rest.
-			if err == nil && i < keyHeader {
-				t.Fatalf("byte %d of the header was changed, and nothing is wrong", i)
-			}
-			b[i] ^= bit
+			b[i] ^= 1 << bit
 		}
 	}
+}
+
+// rewriteKeys returns a key object with its checksum put right.
+func rewriteKeys(b []byte) []byte {
+	b = bytes.Clone(b)
+	binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b[:len(b)-4], castagnoli))
+	return b
 }
 
 func TestParseKeyFiles(t *testing.T) {

@@ -85,3 +85,38 @@ func TestSegmentRoundTrip(t *testing.T) {
 		t.Errorf("keyframe %q, %v", f, err)
 	}
 }
+
+// TestViewTrackPlays: with a header before it, a view track is an asciicast.
+func TestViewTrackPlays(t *testing.T) {
+	k := NewKeys()
+	object, _ := sealEvents(t, k, story())
+	s := openBytes(t, object)
+	e := &s.foot.index[0]
+	lines, err := openTrack(newGCM(k.View, s.rawHead, infoView), s.frame(0), frameView, object[e.at:e.at+e.view], e,
+		func(plain []byte, _ frameHeader) ([]byte, error) { return bytes.Clone(plain), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := cast.AppendHeader(nil, cast.Header{Version: 3, Cols: 80, Rows: 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := cast.NewReader(bytes.NewReader(append(header, lines...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := ""
+	for {
+		e, err := r.Next()
+		if err != nil {
+			break
+		}
+		codes += string(rune(e.Code))
+		if bytes.Contains([]byte(e.Data), []byte("SECRET")) {
+			t.Errorf("event %+v", e)
+		}
+	}
+	if codes != "obokboregx" {
+		t.Errorf("events %s", codes)
+	}
+}
