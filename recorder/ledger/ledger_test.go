@@ -66,7 +66,7 @@ func (w *world) open(edit ...func(*Options)) *Ledger {
 }
 
 func entry(i int) policy.Entry {
-	return policy.Entry{Kind: policy.EntryPermit, User: &policy.User{Issuer: "https://i", Subject: fmt.Sprint("s", i)}, Target: "db1",
+	return policy.Entry{Kind: policy.EntryPermit, User: &policy.User{Issuer: "https://i", Subject: fmt.Sprint("s", i)}, Target: "target-one",
 		Detail: map[string]string{"n": fmt.Sprint(i)}, Ref: map[string]string{"i": fmt.Sprint(i)}}
 }
 
@@ -115,7 +115,7 @@ func TestAppendLoadAndProve(t *testing.T) {
 	}
 	n := 0
 	for e, err := range g.Entries(w.o.BodyKey) {
-		if err != nil || e.User.Subject != fmt.Sprint("s", n) || e.Target != "db1" || e.Detail["n"] != fmt.Sprint(n) {
+		if err != nil || e.User.Subject != fmt.Sprint("s", n) || e.Target != "target-one" || e.Detail["n"] != fmt.Sprint(n) {
 			t.Fatalf("entry %d: %+v %v", n, e, err)
 		}
 		n++
@@ -126,7 +126,7 @@ func TestAppendLoadAndProve(t *testing.T) {
 		}
 	}
 	// Nothing personal stands in the tree.
-	if b, _ := os.ReadFile(filepath.Join(w.o.Dir, entriesName)); strings.Contains(string(b), "db1") || strings.Contains(string(b), "https://i") {
+	if b, _ := os.ReadFile(filepath.Join(w.o.Dir, entriesName)); strings.Contains(string(b), "target-one") || strings.Contains(string(b), "https://i") {
 		t.Error("a leaf names somebody")
 	}
 	p, err := g.Prove(0, 17, 36)
