@@ -105,7 +105,7 @@ func alone(events []Event) (size int) {
 // take more, since every key that is pressed is two events with their times.
 func TestStoredBytes(t *testing.T) {
 	for _, g := range generators {
-		events, output := record(g.make(1, 4<<20))
+		events, output := record(g.make(1, 2<<20))
 		stored := float64(sealAll(t, NewKeys(), cut(events), nil)) / float64(output)
 		t.Logf("%s: %.3f stored, %.3f with zstd alone, %d events", g.name, stored, float64(alone(events))/float64(output), len(events))
 		if limit := map[string]float64{"shell": 0.40, "log": 0.30, "screen": 0.12, "mix": 0.30}[g.name]; stored > limit {

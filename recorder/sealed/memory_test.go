@@ -47,15 +47,15 @@ func TestManyWriters(t *testing.T) {
 // TestSealMemory: sealing a long session takes the memory of one segment.
 func TestSealMemory(t *testing.T) {
 	k := NewKeys()
-	events, _ := record(castgen.Log(3, 4<<20))
+	events, _ := record(castgen.Log(3, 2<<20))
 	segments := cut(events)
 	sealAll(t, k, segments, nil)
 	before := heap()
-	for range 8 {
+	for range 4 {
 		sealAll(t, k, segments, nil)
 	}
 	if grown := heap() - before; grown > 4<<20 {
-		t.Errorf("%d KiB more are in use after 32 MiB", grown>>10)
+		t.Errorf("%d KiB more are in use after 8 MiB", grown>>10)
 	}
 }
 

@@ -306,7 +306,7 @@ func TestViewKeyOpensNothingHidden(t *testing.T) {
 	var blocks [][]Event
 	for range 5 {
 		var block []Event
-		for range 100 {
+		for range 20 {
 			block = append(block,
 				Event{Code: cast.CodeOutput, Raw: []byte("shown " + randomText(r))},
 				Event{Code: cast.CodeInput, Raw: secret()},
