@@ -119,7 +119,7 @@ func (rec *Recording) finish(e ending, err error) (policy.Summary, error) {
 		select {
 		case <-c.done:
 		case <-rec.r.ctx.Done():
-		case <-time.After(closePatience):
+		case <-time.After(rec.r.patience):
 		}
 	}
 	rec.pipe.giveUp()

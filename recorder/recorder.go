@@ -44,6 +44,8 @@ type Recorder struct {
 	recovered bool   // nothing of earlier runs is needed
 	released  uint64 // all journal files below are gone
 
+	patience time.Duration // how long Close waits for an archive or ledger that fails
+
 	active atomic.Int64 // recordings of which something waits to be sealed
 	counts counters
 }
@@ -65,7 +67,7 @@ func New(o Options) (*Recorder, error) {
 		return nil, fmt.Errorf("recorder: %w", err)
 	}
 	r := &Recorder{
-		o: o, wake: make(chan struct{}, 1), kept: make(chan struct{}),
+		o: o, patience: closePatience, wake: make(chan struct{}, 1), kept: make(chan struct{}),
 		recs: map[policy.SessionID]*Recording{}, ill: map[*pipeline]illness{},
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
