@@ -7,9 +7,13 @@ import (
 	"errors"
 	"net/netip"
 
+	"filippo.io/age"
+
 	"sallyport/policy"
 	"sallyport/recorder"
+	"sallyport/recorder/archive"
 	"sallyport/recorder/catalog"
+	"sallyport/recorder/sealed"
 )
 
 // ErrNotFound says that there is no such recording, or that the viewer may not
@@ -18,6 +22,12 @@ var ErrNotFound = errors.New("no such recording")
 
 // ErrForbidden says that the viewer may see the masked view, but not the raw one.
 var ErrForbidden = errors.New("the raw view of this recording is not for you")
+
+// ErrExpired says that the recording was there and its keys were destroyed.
+var ErrExpired = errors.New("the recording has expired: its keys were destroyed")
+
+// ErrSealed says that whoever asks has not the identity that opens the raw view.
+var ErrSealed = errors.New("the raw view is sealed, and not for this server: whoever holds the raw identity opens it with `sallyport export --raw --identity FILE --dir DATA`")
 
 // View says which copy of a recording is asked for.
 type View int
@@ -52,11 +62,36 @@ type Catalog interface {
 	Recordings(ctx context.Context, f catalog.Filter) ([]policy.Recording, error)
 }
 
-// Library is the recordings of one directory.
+// Keys are the identities that open recordings. Without Raw, what redaction hid
+// and what was typed stays sealed.
+type Keys struct {
+	View, Raw []age.Identity
+}
+
+// unwrap opens what of a recording's keys these identities can open, and view
+// needs.
+func (k Keys) unwrap(view View) func(*sealed.KeyObject) (sealed.Keys, error) {
+	return func(o *sealed.KeyObject) (sealed.Keys, error) {
+		raw := k.Raw
+		if view != Raw {
+			raw = nil
+		} else if len(raw) == 0 {
+			return sealed.Keys{}, ErrSealed
+		}
+		return o.Unwrap(k.View, raw)
+	}
+}
+
+// Library is the recordings of one archive.
 type Library struct {
-	Dir     string
+	Archive recorder.Archive
+	Keys    Keys
 	Catalog Catalog
-	Decide  func(policy.Request) policy.Decision
+	// Flush makes all of a running recording up to now part of the archive;
+	// nil where the recordings of another process are read. Its error is that
+	// the recording does not run here.
+	Flush  func(context.Context, policy.SessionID) error
+	Decide func(policy.Request) policy.Decision
 	// Target returns a target by name; one that is no longer configured comes
 	// back with its name only, so that policies can still judge it.
 	Target func(name string) policy.Target
@@ -123,7 +158,11 @@ func (l *Library) may(v Viewer, r policy.Recording, a policy.Action) bool {
 	if v.Local {
 		return true
 	}
-	return l.Decide(policy.Request{User: v.User, Action: a, Target: l.Target(r.Session.Target),
+	target := l.Target(r.Session.Target)
+	if target.Address == "" { // no longer configured: what it was then counts
+		target.Labels = r.Session.Labels
+	}
+	return l.Decide(policy.Request{User: v.User, Action: a, Target: target,
 		Login: r.Session.Login, Owner: r.Session.User, Source: v.Source}).Allowed
 }
 
@@ -156,8 +195,36 @@ func (l *Library) open(ctx context.Context, v Viewer, id policy.SessionID, view 
 	if err := l.Audit(ctx, l.entry(kind, v, r, view)); err != nil {
 		return nil, &entryError{err: err, detail: v.Local}
 	}
-	return openStream(recorder.Path(l.Dir, string(id)), r, view)
+	if r.Summary.State == policy.RecordingOpen && l.Flush != nil {
+		_ = l.Flush(ctx, id) // what cannot be flushed now is there later
+	}
+	return l.stream(ctx, r, view)
 }
+
+// stream opens the recording r.
+func (l *Library) stream(ctx context.Context, r policy.Recording, view View) (*Stream, error) {
+	if r.Summary.State == policy.RecordingExpired {
+		return nil, ErrExpired
+	}
+	s, err := newStream(view, func() (*recorder.Reader, error) {
+		reader, err := recorder.OpenRecording(ctx, l.Archive, r.Session.ID, l.Keys.unwrap(view))
+		if errors.Is(err, ErrSealed) {
+			return nil, ErrSealed
+		}
+		if errors.Is(err, archive.ErrNotFound) && r.Summary.State == policy.RecordingOpen {
+			return nil, errNothingYet
+		}
+		return reader, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.recording = r
+	return s, nil
+}
+
+// errNothingYet says that a session has just begun.
+var errNothingYet = errors.New("nothing of this session is in the archive yet; try again in a minute")
 
 // entryError says that a look could not be entered; with detail, also why.
 type entryError struct {

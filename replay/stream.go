@@ -4,11 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
+	"time"
 
 	"sallyport/policy"
 	"sallyport/recorder"
@@ -21,12 +19,10 @@ var ErrTruncated = cast.ErrTruncated
 
 // Stream reads one recording in one view. It is not safe for concurrent use.
 type Stream struct {
-	file      *os.File
+	open      func() (*recorder.Reader, error)
 	reader    *recorder.Reader
 	recording policy.Recording
 	view      View
-	path      string
-	missing   int64 // bytes that the manifest knows and the file has not
 	queue     []piece
 }
 
@@ -36,73 +32,27 @@ type piece struct {
 	bytes []byte
 }
 
-// OpenFile opens a file without a server and without a policy: whoever can
-// read the file can read it anyway. A manifest beside it is used if there is
-// one.
+// OpenFile opens a file of asciicast without a server and without a policy:
+// whoever can read the file can read it anyway.
 func OpenFile(path string, view View) (*Stream, error) {
-	s, err := openStream(path, policy.Recording{}, view)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	session := s.reader.Session()
-	s.recording = policy.Recording{Session: session, Summary: policy.Summary{ID: session.ID}}
-	if filepath.Base(path) == filepath.Base(recorder.Path("", string(session.ID))) {
-		if m, err := recorder.ReadManifest(filepath.Dir(path), session.ID); err == nil {
-			s.recording = m
-		}
-	}
-	if err := s.measure(); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
+	return newStream(view, func() (*recorder.Reader, error) { return recorder.OpenFile(path) })
 }
 
-// openStream opens the recording r at path, which no error names: it is the
-// server's own.
-func openStream(path string, r policy.Recording, view View) (*Stream, error) {
-	s := &Stream{path: path, recording: r, view: view}
-	if err := s.open(); err != nil {
-		return nil, err
+func newStream(view View, open func() (*recorder.Reader, error)) (*Stream, error) {
+	r, err := open()
+	if err != nil {
+		return nil, unreadable(err)
 	}
-	return s, nil
+	rec := r.Recording()
+	rec.Summary.ID = rec.Session.ID
+	return &Stream{open: open, reader: r, view: view, recording: rec}, nil
 }
 
-func (s *Stream) open() error {
-	f, err := os.Open(s.path)
-	if err != nil {
-		return unreadable(err)
-	}
-	r, err := recorder.NewReader(f)
-	if err != nil {
-		f.Close()
-		return unreadable(err)
-	}
-	s.file, s.reader, s.queue = f, r, nil
-	if err := s.measure(); err != nil {
-		f.Close()
+// unreadable leaves the names of the server's own files out of err.
+func unreadable(err error) error {
+	if errors.Is(err, ErrSealed) || errors.Is(err, errNothingYet) {
 		return err
 	}
-	return nil
-}
-
-// measure finds out whether a whole recording has lost its end: a file that is
-// cut between two events looks whole by itself.
-func (s *Stream) measure() error {
-	s.missing = 0
-	if s.recording.Summary.State != policy.RecordingComplete {
-		return nil
-	}
-	info, err := s.file.Stat()
-	if err != nil {
-		return unreadable(err)
-	}
-	s.missing = max(0, s.recording.Summary.Size-info.Size())
-	return nil
-}
-
-// unreadable leaves the file's name out of err.
-func unreadable(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		err = p.Err
@@ -119,15 +69,23 @@ func (s *Stream) Header() cast.Header { return s.reader.Header() }
 // Rewind starts again at the first event. It is the same look, so it is not
 // entered again.
 func (s *Stream) Rewind() error {
-	old := s.file
-	if err := s.open(); err != nil {
-		return err
+	r, err := s.open()
+	if err != nil {
+		return unreadable(err)
 	}
+	old := s.reader
+	s.reader, s.queue = r, nil
 	return old.Close()
 }
 
-// Close releases the file.
-func (s *Stream) Close() error { return s.file.Close() }
+// Seek makes the event at time at, or the first one after it, the next one.
+func (s *Stream) Seek(at time.Duration) error {
+	s.queue = nil
+	return s.reader.Seek(at)
+}
+
+// Close releases what is open.
+func (s *Stream) Close() error { return s.reader.Close() }
 
 // Next returns the next event: o, e, r, m, x and g, a k before the event that
 // it hid something of, and i in the raw view only. Text is valid UTF-8. The
@@ -141,9 +99,6 @@ func (s *Stream) Next() (cast.Event, error) {
 func (s *Stream) next() (piece, error) {
 	for len(s.queue) == 0 {
 		f, err := s.reader.Next()
-		if err == io.EOF && s.missing > 0 {
-			err = fmt.Errorf("the last %d bytes are missing: %w", s.missing, ErrTruncated)
-		}
 		if err != nil {
 			return piece{}, err
 		}
@@ -171,6 +126,8 @@ func (s *Stream) push(f recorder.Frame) error {
 		}
 		if s.view == Raw {
 			s.pushBytes(f, f.Raw)
+		} else if f.Undecided {
+			s.queue = append(s.queue, piece{event: cast.Event{Time: f.Time, Code: cast.CodeGap, Data: undecided}})
 		} else {
 			s.pushBytes(f, f.View())
 		}
@@ -179,6 +136,10 @@ func (s *Stream) push(f recorder.Frame) error {
 	}
 	return nil
 }
+
+// undecided stands in the masked view for output that came in the moment in
+// which the bastion stopped.
+const undecided = "output that redaction had not judged when the bastion stopped"
 
 func (s *Stream) pushBytes(f recorder.Frame, b []byte) {
 	text := strings.ToValidUTF8(string(b), "\uFFFD")
