@@ -100,9 +100,9 @@ func (b *rebuild) gap(from, to uint64, at time.Duration) {
 	if from >= to {
 		return
 	}
-	text := fmt.Sprintf("%d records between %s and %s", to-from, clock(b.at), clock(at))
+	text := fmt.Sprintf("what happened between %s and %s (%d records of the journal)", clock(b.at), clock(at), to-from)
 	b.missing = append(b.missing, text)
-	b.add(cast.CodeGap, []byte(text+" are lost"), nil, false)
+	b.add(cast.CodeGap, []byte(text+" is lost"), nil, false)
 }
 
 // account does with the bytes of a record what was decided about them.
@@ -226,8 +226,8 @@ func (b *rebuild) ending(damages []journal.Damage) ending {
 		}
 	default:
 		missing = append(missing, fmt.Sprintf("what came after %s: the bastion stopped", clock(b.at)))
-		if len(damages) > 0 {
-			missing = append(missing, fmt.Sprintf("what the damaged journal held: %v", damages[0]))
+		if lost := b.f.after(damages); lost != "" {
+			missing = append(missing, lost)
 			e.End.Reason += ", and the journal is damaged"
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sallyport/policy"
@@ -18,9 +20,10 @@ type found struct {
 	id      sealed.ID
 	state   *state
 	end     *ending
-	first   uint64 // sequence of the first record seen
-	events  bool   // there are records of events
-	dropped bool   // it never began, as far as the journal knows
+	first   uint64      // sequence of the first record seen
+	last    journal.LSN // where the last one ends
+	events  bool        // there are records of events
+	dropped bool        // it never began, as far as the journal knows
 	closed  bool
 	err     error // what is wrong with its records
 }
@@ -79,12 +82,13 @@ func (r *Recorder) Recover(ctx context.Context) ([]policy.Recording, error) {
 // first, and what is damaged.
 func (r *Recorder) scan(ctx context.Context) ([]*found, []journal.Damage, error) {
 	all := map[sealed.ID]*found{}
-	damages, err := r.o.Journal.Replay(func(rec journal.Record, _ journal.LSN) error {
+	damages, err := r.o.Journal.Replay(func(rec journal.Record, at journal.LSN) error {
 		f := all[sealed.ID(rec.Session)]
 		if f == nil {
 			f = &found{id: sealed.ID(rec.Session), first: rec.Seq}
 			all[f.id] = f
 		}
+		f.last = at
 		f.take(rec)
 		return ctx.Err()
 	})
@@ -176,6 +180,19 @@ func (r *Recorder) entered(ctx context.Context, open []*found) (map[policy.Sessi
 		out[id] = known[id] // what it does not name, it has nothing of
 	}
 	return out, nil
+}
+
+// after says which damage of the journal may have held more of f: what lies
+// after the last record that is known. What lies before shows in the sequence.
+func (f *found) after(damages []journal.Damage) string {
+	for _, d := range damages {
+		name := filepath.Base(d.File)
+		number, err := strconv.ParseUint(strings.TrimSuffix(name, filepath.Ext(name)), 16, 64)
+		if err != nil || number > f.last.File() || number == f.last.File() && uint64(d.Offset) >= uint64(f.last)&(1<<40-1) {
+			return fmt.Sprintf("what the journal's file %s held where it is damaged, at byte %d", name, d.Offset)
+		}
+	}
+	return ""
 }
 
 // logClosed has the next run leave a recording alone. Where that fails, the next
