@@ -191,6 +191,7 @@ type Limits struct {
 	KeepaliveMissed int           // questions without an answer that end it [4]
 	Setup           time.Duration // from channel to shell, exec or subsystem [30 s]
 	Grace           time.Duration // for live sessions when the server ends [5 s]
+	Probe           time.Duration // for a target to say what it is [3 s]
 }
 
 func (l Limits) withDefaults() Limits {
@@ -199,7 +200,7 @@ func (l Limits) withDefaults() Limits {
 		v time.Duration
 	}{
 		{&l.Handshake, 10 * time.Second}, {&l.Signing, time.Minute}, {&l.SignIn, 10 * time.Minute},
-		{&l.Keepalive, 30 * time.Second}, {&l.Setup, 30 * time.Second}, {&l.Grace, 5 * time.Second},
+		{&l.Keepalive, 30 * time.Second}, {&l.Setup, 30 * time.Second}, {&l.Grace, 5 * time.Second}, {&l.Probe, 3 * time.Second},
 	} {
 		if *d.p <= 0 {
 			*d.p = d.v

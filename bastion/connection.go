@@ -113,13 +113,14 @@ func (c *connection) closeGently() {
 // for anything but the connection itself.
 func (c *connection) open(nc ssh.NewChannel) {
 	var handle func()
-	seen := c.seen.Add(policy.KindChannel, nc.ChannelType(), policy.FromClient, seenRefused)
+	seen := c.seen.Add(policy.KindChannel, nc.ChannelType(), policy.FromClient, policy.Refused(nc.ChannelType()))
 	switch t := nc.ChannelType(); t {
 	case "session":
 		handle = func() { seen.Now(seenOpen); c.session(nc, seen) }
 	case "direct-tcpip":
 		j, err := c.parseJump(nc.ExtraData())
 		if err != nil {
+			seen.Now(seenNowhere)
 			c.refuseChannel(nc, ssh.Prohibited, err)
 			return
 		}
@@ -196,7 +197,7 @@ func (c *connection) enter(e policy.Entry) error {
 // connection. It ends with the connection.
 func (c *connection) globalRequests(reqs <-chan *ssh.Request) {
 	for r := range reqs {
-		seen := c.seen.Add(policy.KindGlobal, r.Type, policy.FromClient, seenRefused)
+		seen := c.seen.Add(policy.KindGlobal, r.Type, policy.FromClient, policy.Refused(r.Type))
 		switch r.Type {
 		case "keepalive@openssh.com":
 			seen.Now(seenAnswered)

@@ -117,7 +117,7 @@ func (w *watcher) handle(s *session, r *ssh.Request, interrupted func()) {
 	case "auth-agent-req@openssh.com", "x11-req":
 		s.refuseRequest(r)
 	default:
-		s.answer(r, false, seenRefused)
+		s.refuseQuietly(r)
 	}
 }
 

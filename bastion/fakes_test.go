@@ -340,6 +340,7 @@ type fakeRecording struct {
 	eof     map[policy.Stream]bool
 	input   []byte
 	sizes   [][2]int
+	marks   []string
 	closed  bool
 	end     policy.End
 	failed  chan struct{}
@@ -393,6 +394,13 @@ func (r *fakeRecording) Resize(cols, rows int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sizes = append(r.sizes, [2]int{cols, rows})
+	return nil
+}
+
+func (r *fakeRecording) Marker(text string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.marks = append(r.marks, text)
 	return nil
 }
 

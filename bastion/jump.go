@@ -65,14 +65,14 @@ func targetPort(t policy.Target) uint32 {
 // outer connection.
 func (c *connection) jumpTo(nc ssh.NewChannel, t policy.Target, seen policy.Seen) {
 	if err := c.stillAllowed(); err != nil {
-		seen.Now(seenRefused)
+		seen.Now(seenNowhere)
 		c.refuseChannel(nc, ssh.Prohibited, err)
 		return
 	}
 	keys, err := c.s.cfg.TargetHostKeys(c.ctx, t.Name)
 	if err != nil || len(keys) == 0 {
 		c.log.Error("there is no host key to present for a target", "target", t.Name, "error", err)
-		seen.Now(seenRefused)
+		seen.Now(seenNowhere)
 		nc.Reject(ssh.ConnectionFailed, "The bastion has no host key for this target; its log has the reason.")
 		return
 	}

@@ -30,7 +30,11 @@ type real struct {
 	login string
 }
 
-func startReal(t *testing.T) *real {
+func startReal(t *testing.T) *real { return startRealWith(t, nil) }
+
+// startRealWith also changes the front's configuration, and adds lines to
+// sshd's.
+func startRealWith(t *testing.T, change func(*Config), sshd ...string) *real {
 	t.Helper()
 	key, raw := newKeyFile(t)
 	ca := sshtest.NewSigner(t)
@@ -38,7 +42,7 @@ func startReal(t *testing.T) *real {
 	w.bind(key.PublicKey(), alice)
 	host := sshtest.StartOpenSSH(t, sshtest.Options{
 		UserCAs: []ssh.PublicKey{ca.PublicKey()}, AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}, AcceptEnv: []string{"LANG", "LC_*"},
-		Config: []string{"SetEnv HOME=" + t.TempDir()}, // the account's own start-up files are none of our business
+		Config: append(sshd, "SetEnv HOME="+t.TempDir()), // the account's own start-up files are none of our business
 	})
 	w.targets = []policy.Target{{Name: "db1", Address: host.Addr, Logins: []policy.Login{policy.Login(host.Login)}, HostKeys: []string{sshtest.AuthorizedKey(host.HostKey)}}}
 	dialer := &upstream.Dialer{Signer: func(_ context.Context, r upstream.Request) (ssh.Signer, error) {
@@ -47,6 +51,9 @@ func startReal(t *testing.T) *real {
 	f := startFront(t, w, func(c *Config) {
 		c.Connect = func(ctx context.Context, r ConnectRequest) (Upstream, error) {
 			return dialer.Connect(ctx, upstream.Request{Target: r.Target, Login: r.Login, User: r.User, Connection: r.Connection})
+		}
+		if change != nil {
+			change(c)
 		}
 	})
 	c := f.stock(key, raw)

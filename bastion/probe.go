@@ -1,10 +1,12 @@
 package bastion
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +15,9 @@ import (
 	"sallyport/policy"
 )
 
-// Bounds of the context probe: its time from the opening of its channel, what
-// of its output is read, and how long a session that needs its place waits.
+// Bounds of the context probe beside Limits.Probe: what of its output is read,
+// in bytes, and how long a session that needs its place waits.
 const (
-	probeTime   = 3 * time.Second
 	probeOutput = 64 << 10
 	probeLeaves = 500 * time.Millisecond
 )
@@ -31,7 +32,7 @@ type probe struct {
 }
 
 var (
-	errProbeTime     = fmt.Errorf("the target did not answer within %v", probeTime)
+	errProbeTime     = errors.New("the target did not answer in time")
 	errProbeGaveWay  = errors.New("it gave its place to a session")
 	errProbeEnded    = errors.New("the connection ended before the target had answered")
 	errProbeRefused  = errors.New("the target refused to run the probe")
@@ -51,6 +52,8 @@ func (sh *shared) ask(c *connection) *probe {
 		sh.probe = p
 		c.wg.Go(func() {
 			defer leave(nil)
+			ctx, cancel := context.WithTimeoutCause(ctx, c.s.limits.Probe, errProbeTime)
+			defer cancel()
 			p.run(ctx, sh)
 			if e := p.host.Error; e != "" {
 				c.log.Info("the context of a target is not known, or not all of it", "reason", e)
@@ -95,8 +98,6 @@ func (p *probe) result() *policy.HostContext {
 // run asks, and sets what came of it.
 func (p *probe) run(ctx context.Context, sh *shared) {
 	defer close(p.done)
-	ctx, cancel := context.WithTimeoutCause(ctx, probeTime, errProbeTime)
-	defer cancel()
 	at, err := sh.open(ctx, seenProbe)
 	if err != nil {
 		close(p.gone)
@@ -104,12 +105,12 @@ func (p *probe) run(ctx context.Context, sh *shared) {
 		return
 	}
 	a := &answer{done: make(chan struct{})}
-	go func() { // these three end with the channel, or its connection
+	go func() { // these end with the channel, or its connection
 		ssh.DiscardRequests(at.reqs)
 		close(p.gone)
 	}()
-	go a.read(at.ch)
-	go discard(at.ch.Stderr())
+	go a.readOutput(at.ch)
+	go a.readStderr(at.ch.Stderr())
 	refused := make(chan error, 1)
 	go startProbe(at.ch, refused)
 
@@ -138,20 +139,13 @@ func startProbe(ch ssh.Channel, refused chan<- error) {
 	ch.CloseWrite()
 }
 
-// endProbe closes the probe's channel. What still runs there is told to end,
-// and what the target still sends is let go: it has no more room for it than
-// the channel's window had. It returns with the target's close.
+// endProbe closes the probe's channel. What still runs there is told to end.
 func endProbe(ch ssh.Channel, early bool) {
 	if early {
 		ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
 	}
 	ch.Close()
-	go io.Copy(io.Discard, ch.Stderr())
-	io.Copy(io.Discard, ch)
 }
-
-// discard takes what nobody wants, within the bound.
-func discard(r io.Reader) { io.CopyN(io.Discard, r, probeOutput) }
 
 // probeError is why the probe failed: err, unless ctx ended for a reason of its
 // own.
@@ -165,27 +159,45 @@ func probeError(ctx context.Context, err error) string {
 	return err.Error()
 }
 
-// answer is what the probe printed, as far as it is read.
+// answer is what the probe printed, as far as it is kept. Each stream has one
+// reader, to its end: once the channel is closed from here the target has no
+// more room for it than the window had.
 type answer struct {
 	mu   sync.Mutex
 	out  []byte // guarded by mu
+	size int    // bytes of both streams; guarded by mu
 	done chan struct{}
+	once sync.Once
 	err  error // set before done is closed
 }
 
-// read reads until the end of the output or the bound.
-func (a *answer) read(r io.Reader) {
-	defer close(a.done)
+// readOutput keeps what comes until the bound. The answer is whole once its
+// last line has come, whatever the target does then.
+func (a *answer) readOutput(r io.Reader) {
+	a.read(r, func(p []byte) {
+		a.out = append(a.out, p...)
+		if bytes.Contains(a.out, []byte("\n"+probeEnd+"\n")) {
+			a.end(nil)
+		}
+	})
+	a.end(nil)
+}
+
+// readStderr keeps nothing: only the login's own start-up files print there.
+func (a *answer) readStderr(r io.Reader) { a.read(r, func([]byte) {}) }
+
+func (a *answer) read(r io.Reader, keep func([]byte)) {
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := r.Read(buf)
 		a.mu.Lock()
-		a.out = append(a.out, buf[:n]...)
-		size := len(a.out)
+		if a.size += n; a.size <= probeOutput {
+			keep(buf[:n])
+		}
+		flood := a.size > probeOutput
 		a.mu.Unlock()
-		if size > probeOutput {
-			a.err = errProbeTooLarge
-			return
+		if flood {
+			a.end(errProbeTooLarge)
 		}
 		if err != nil {
 			return
@@ -193,9 +205,14 @@ func (a *answer) read(r io.Reader) {
 	}
 }
 
-// text is what was read so far, within the bound.
+// end says that nothing more is wanted. Only the first counts.
+func (a *answer) end(err error) {
+	a.once.Do(func() { a.err = err; close(a.done) })
+}
+
+// text is what is kept so far.
 func (a *answer) text() []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.out[:min(len(a.out), probeOutput):min(len(a.out), probeOutput)]
+	return slices.Clone(a.out)
 }

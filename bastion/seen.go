@@ -1,18 +1,16 @@
 package bastion
 
-import (
-	"sallyport/policy"
-)
+import "sallyport/policy"
 
 // What becomes of channels and requests: the sentences of coverage lists.
 var (
-	seenRefused = policy.Outcome{Note: "refused"}
 	// Of the client's channels.
 	seenOpen     = policy.Outcome{Note: "opened; nothing was started on it"}
 	seenNothing  = policy.Outcome{Note: "refused: nothing was started on it"}
 	seenTooOften = policy.Outcome{Note: "refused: there were too many at a time"}
 	seenBastion  = policy.Outcome{Note: "a command or menu of the bastion itself, which no recording holds"}
 	seenRecorded = policy.Outcome{Captured: true, Note: "in a recording of its own"}
+	seenNowhere  = policy.Outcome{Note: "refused: it leads to no target that the user may use"}
 	seenUnproven = policy.Outcome{Note: "an SSH connection that ends here and has not been authenticated"}
 	seenJump     = policy.Outcome{Captured: true, Note: "an SSH connection that ends here; its sessions are in recordings of their own"}
 	// Of connection-wide requests.
@@ -28,6 +26,7 @@ var (
 	seenNoTerminal = policy.Outcome{Captured: true, Note: "type and size; the target granted no terminal"}
 	seenStartSize  = policy.Outcome{Captured: true, Note: "columns and rows, as those of the start"}
 	seenEnv        = policy.Outcome{Captured: true}
+	seenNoEnv      = policy.Outcome{Note: "refused: not among the variables that may pass"}
 	seenOurs       = policy.Outcome{Note: "meant for the bastion's own menu or command, which no recording holds"}
 	// Of the channels that the bastion opens on targets.
 	seenUnopened = policy.Outcome{Note: "not opened: the target has not answered"}

@@ -131,7 +131,7 @@ func (s *session) release() {
 	s.end(nil)
 	go func() { // ends with the client's close or the connection
 		for r := range s.reqs {
-			s.answer(r, false, seenRefused)
+			s.refuseQuietly(r)
 		}
 	}()
 }
@@ -161,7 +161,7 @@ func (s *session) prepare(r *ssh.Request) (start, bool) {
 	case "shell", "exec", "subsystem":
 		st := parseStart(r)
 		if st.err != nil {
-			s.took(r, seenRefused)
+			s.took(r, policy.Refused(r.Type))
 		} else {
 			s.took(r, seenStart)
 		}
@@ -180,7 +180,7 @@ func (s *session) prepare(r *ssh.Request) (start, bool) {
 	case "auth-agent-req@openssh.com", "x11-req":
 		s.refuseRequest(r)
 	default:
-		s.answer(r, false, seenRefused)
+		s.refuseQuietly(r)
 	}
 	return start{}, false
 }
@@ -192,8 +192,8 @@ func (s *session) took(r *ssh.Request, o policy.Outcome) policy.Seen {
 
 // answer replies to a request and counts it: as o, or as refused.
 func (s *session) answer(r *ssh.Request, ok bool, o policy.Outcome) policy.Seen {
-	if !ok {
-		o = seenRefused
+	if !ok && o.Captured {
+		o = policy.Refused(r.Type)
 	}
 	seen := s.took(r, o)
 	r.Reply(ok, nil)
@@ -217,8 +217,11 @@ func (s *session) refuseRequest(r *ssh.Request) {
 		s.refused[r.Type] = true
 		s.c.enterRefusal(r.Type, "This bastion forwards neither agents nor X11.")
 	}
-	s.answer(r, false, seenRefused)
+	s.refuseQuietly(r)
 }
+
+// refuseQuietly refuses what needs no entry.
+func (s *session) refuseQuietly(r *ssh.Request) { s.answer(r, false, policy.Refused(r.Type)) }
 
 // parseStart reads the request that says what is to run.
 func parseStart(r *ssh.Request) start {

@@ -81,14 +81,14 @@ type envVar struct {
 func (s *session) addEnv(r *ssh.Request) {
 	var v envRequest
 	if ssh.Unmarshal(r.Payload, &v) != nil {
-		s.answer(r, false, seenRefused)
+		s.refuseQuietly(r)
 		return
 	}
 	if name := policy.ShowType(v.Name); len(s.asked) < maxEnv && !slices.Contains(s.asked, name) {
 		s.asked = append(s.asked, name)
 	}
 	if !envAllowed(s.c.s.cfg.EnvAllow, v) {
-		s.answer(r, false, seenRefused)
+		s.answer(r, false, seenNoEnv)
 		return
 	}
 	i := slices.IndexFunc(s.env, func(have envVar) bool { return have.Name == v.Name })
@@ -97,7 +97,7 @@ func (s *session) addEnv(r *ssh.Request) {
 		s.env[i].seen.Now(seenSuperseded)
 		s.env[i] = envVar{v.Name, v.Value, s.answer(r, true, seenEnv)}
 	case len(s.env) >= maxEnv:
-		s.answer(r, false, seenRefused)
+		s.answer(r, false, seenNoEnv)
 	default:
 		s.env = append(s.env, envVar{v.Name, v.Value, s.answer(r, true, seenEnv)})
 	}

@@ -129,7 +129,7 @@ func (c *Coverage) row(want Channel) int {
 // typeName is what the list calls a type.
 func (c *Coverage) typeName(kind, wireType, from string) string {
 	name := ShowType(wireType)
-	if slices.Contains(knownTypes, wireType) || slices.ContainsFunc(c.rows, func(r Channel) bool {
+	if slices.Contains(forwardTypes, wireType) || slices.Contains(sessionTypes, wireType) || slices.ContainsFunc(c.rows, func(r Channel) bool {
 		return r.Kind == kind && r.From == from && r.Type == name
 	}) {
 		return name
@@ -170,13 +170,29 @@ func ShowType(wireType string) string {
 	return b.String()
 }
 
-// knownTypes are the channel and request types of RFC 4254, RFC 4335 and
-// OpenSSH (PROTOCOL), which a list names however many others there are.
-var knownTypes = []string{
-	"session", "x11", "direct-tcpip", "forwarded-tcpip",
-	"direct-streamlocal@openssh.com", "forwarded-streamlocal@openssh.com", "tun@openssh.com", "auth-agent@openssh.com", "auth-agent",
-	"tcpip-forward", "cancel-tcpip-forward", "streamlocal-forward@openssh.com", "cancel-streamlocal-forward@openssh.com",
-	"hostkeys-00@openssh.com", "hostkeys-prove-00@openssh.com", "no-more-sessions@openssh.com", "keepalive@openssh.com",
-	"pty-req", "env", "shell", "exec", "subsystem", "window-change", "signal", "break", "xon-xoff",
-	"exit-status", "exit-signal", "x11-req", "auth-agent-req@openssh.com", "auth-agent-req", "eow@openssh.com",
+// Refused is what becomes of a channel or request that is refused for its type
+// alone, or because it comes at a time or in a form that is not allowed.
+func Refused(wireType string) Outcome {
+	switch {
+	case slices.Contains(forwardTypes, wireType):
+		return Outcome{Note: "refused: nothing is forwarded"}
+	case slices.Contains(sessionTypes, wireType):
+		return Outcome{Note: "refused: not allowed here, or malformed"}
+	}
+	return Outcome{Note: "refused: unknown type"}
 }
+
+// The channel and request types of RFC 4254, RFC 4335 and OpenSSH (PROTOCOL),
+// which a list names however many others there are.
+var (
+	forwardTypes = []string{
+		"x11", "direct-tcpip", "forwarded-tcpip", "direct-streamlocal@openssh.com", "forwarded-streamlocal@openssh.com",
+		"tun@openssh.com", "auth-agent@openssh.com", "auth-agent", "x11-req", "auth-agent-req@openssh.com", "auth-agent-req",
+		"tcpip-forward", "cancel-tcpip-forward", "streamlocal-forward@openssh.com", "cancel-streamlocal-forward@openssh.com",
+	}
+	sessionTypes = []string{
+		"session", "hostkeys-00@openssh.com", "hostkeys-prove-00@openssh.com", "no-more-sessions@openssh.com", "keepalive@openssh.com",
+		"pty-req", "env", "shell", "exec", "subsystem", "window-change", "signal", "break", "xon-xoff",
+		"exit-status", "exit-signal", "eow@openssh.com",
+	}
+)

@@ -73,7 +73,7 @@ func (s *session) fromTarget(r *ssh.Request) {
 }
 
 func (s *session) refuse(from string, r *ssh.Request) {
-	s.count(r, from, seenRefused)
+	s.count(r, from, policy.Refused(r.Type))
 	s.log.Info("channel request refused", "from", from, "type", clip(r.Type))
 	r.Reply(false, nil)
 }

@@ -10,7 +10,6 @@ import (
 // once, where it came from, whether or not it was passed on.
 var (
 	seenWaiting    = policy.Outcome{Note: "not passed on: the session ended first"}
-	seenRefused    = policy.Outcome{Note: "refused"}
 	seenTooMany    = policy.Outcome{Note: "refused: too many were waiting"}
 	seenSuperseded = policy.Outcome{Note: "not passed on: a newer one followed"}
 	seenEmpty      = policy.Outcome{Note: "passed on unrecorded; it carries nothing"}

@@ -49,10 +49,13 @@ type Raw struct {
 	ServerVersion string
 	Banners       []string // those that came so far
 	Disconnect    string   // the server's parting words, if any
+	Asked         []Asked  // channels and requests, in order
 
 	r   *bufio.Reader
 	in  *gcm // nil before the key exchange
 	out *gcm
+
+	channels uint32 // the last number of a channel
 }
 
 // DialRaw connects and does the key exchange.

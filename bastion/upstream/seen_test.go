@@ -52,8 +52,12 @@ func TestT12WhatTheTargetBeginsIsSeen(t *testing.T) {
 	for kind, types := range map[string][]string{policy.KindChannel: channels, policy.KindGlobal: globals} {
 		for _, typ := range types {
 			name := policy.ShowType(typ)
-			s := policy.Channel{Kind: kind, Type: name, From: policy.FromTarget, Count: 2, Note: "refused"}
+			s := policy.Channel{Kind: kind, Type: name, From: policy.FromTarget, Count: 2, Note: "refused: nothing is forwarded"}
 			switch typ {
+			case "session":
+				s.Note = "refused: not allowed here, or malformed"
+			case "made up\x1b[2J", "made-up@example.com":
+				s.Note = "refused: unknown type"
 			case "hostkeys-00@openssh.com":
 				s.Note = "ignored: host keys are configured, not learned"
 			case "keepalive@openssh.com":

@@ -175,7 +175,6 @@ type Conn struct {
 
 // What became of what a target asked for on its own account.
 var (
-	refused   = policy.Outcome{Note: "refused"}
 	unlearned = policy.Outcome{Note: "ignored: host keys are configured, not learned"}
 	answered  = policy.Outcome{Note: "answered here; it carries nothing"}
 )
@@ -202,7 +201,7 @@ func (c *Conn) serve(chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, log 
 				chans = nil
 				continue
 			}
-			c.seen.Add(policy.KindChannel, n.ChannelType(), policy.FromTarget, refused)
+			c.seen.Add(policy.KindChannel, n.ChannelType(), policy.FromTarget, policy.Refused(n.ChannelType()))
 			log.Info("channel from a target refused", "target", c.req.Target.Name, "type", fmt.Sprintf("%.64q", n.ChannelType()))
 			n.Reject(ssh.Prohibited, "not allowed")
 		case r, ok := <-reqs:
@@ -224,7 +223,7 @@ func global(wireType string) policy.Outcome {
 	case "keepalive@openssh.com":
 		return answered
 	}
-	return refused
+	return policy.Refused(wireType)
 }
 
 // OpenSession opens a session channel (RFC 4254, section 6.1). When ctx is
