@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,70 +16,84 @@ import (
 	"github.com/creack/pty"
 
 	"sallyport/policy"
-	"sallyport/recorder"
+	"sallyport/recorder/archive"
 	"sallyport/recorder/cast"
+	"sallyport/recorder/sealed"
 	"sallyport/replay"
 )
 
-// A recording that is cut off at any byte is exported up to its last whole
-// event, and the export says that it is cut off: with its manifest for any cut,
-// without it for any but one between two events.
-func TestCutAnywhere(t *testing.T) {
+// A file that is cut off at any byte is exported up to its last whole event,
+// and the export says that it is cut off, unless that was between two events.
+func TestCutFileAnywhere(t *testing.T) {
 	w := newWorld(t)
-	id := w.record([]byte("one\r\n"), []byte("AKIAZ3QW7RTY5UPLK2MN\r\n"), []byte("\xff\r\n"))
-	path := recorder.Path(w.Dir, string(id))
-	file, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	alone := filepath.Join(t.TempDir(), "cut.cast")
-	header := bytes.IndexByte(file, '\n') + 1
-	for n := len(file); n >= header; n-- {
-		if err := os.Truncate(path, int64(n)); err != nil {
+	id := w.record([]byte("one\r\n"), []byte("AKIAZ3QW7RTY5UPLK2MN\r\n"), []byte("three\r\n"))
+	whole, _ := w.export(replay.Viewer{User: auditor}, id, replay.Raw, replay.FormatV3)
+	path := filepath.Join(t.TempDir(), "cut.cast")
+	header := strings.IndexByte(whole, '\n') + 1
+	for n := len(whole); n >= 0; n-- {
+		if err := os.WriteFile(path, []byte(whole[:n]), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(alone, file[:n], 0o600); err != nil {
-			t.Fatal(err)
+		s, err := replay.OpenFile(path, replay.Raw)
+		if n < header-1 {
+			if !errors.Is(err, replay.ErrTruncated) {
+				t.Fatalf("cut at %d: %v", n, err)
+			}
+			continue
 		}
-		want := wholeOutput(file[:n])
-		got, report := w.export(replay.Viewer{User: auditor}, id, replay.Raw, replay.FormatRaw)
-		if got != want || report.Truncated != (n < len(file)) {
-			t.Fatalf("cut at %d: %q, want %q; truncated %v", n, got, want, report.Truncated)
-		}
-		s, err := replay.OpenFile(alone, replay.Raw)
 		if err != nil {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
+		var want strings.Builder
+		for _, line := range []string{"one", "AKIAZ3QW7RTY5UPLK2MN", "three"} {
+			if strings.Contains(whole[:n], `"o", "`+line+`\r\n"]`) {
+				want.WriteString(line + "\r\n")
+			}
+		}
 		var out bytes.Buffer
-		report, err = replay.Export(&out, s, replay.FormatRaw)
+		report, err := replay.Export(&out, s, replay.FormatRaw)
 		s.Close()
-		if inLine := file[n-1] != '\n' && file[n-1] != ']'; err != nil || out.String() != want || inLine && !report.Truncated {
-			t.Fatalf("cut at %d, alone: %q, want %q; truncated %v; %v", n, out.String(), want, report.Truncated, err)
-		}
-	}
-	for n := header - 2; n >= 0; n-- { // without a header nothing can be shown
-		if err := os.Truncate(path, int64(n)); err != nil {
-			t.Fatal(err)
-		}
-		_, err := w.Open(context.Background(), replay.Viewer{User: owner}, id, replay.Masked)
-		if !errors.Is(err, replay.ErrTruncated) || strings.Contains(err.Error(), w.Dir) {
-			t.Fatalf("cut at %d: %v", n, err)
+		if inLine := whole[n-1] != '\n' && whole[n-1] != ']' && whole[n-1] != '}'; err != nil || out.String() != want.String() || inLine && !report.Truncated {
+			t.Fatalf("cut at %d: %q, want %q; truncated %v; %v", n, out.String(), want.String(), report.Truncated, err)
 		}
 	}
 }
 
-// wholeOutput is what the whole events of a cut file show. It knows only what
-// TestCutAnywhere writes: the third event is not UTF-8.
-func wholeOutput(file []byte) string {
-	var out strings.Builder
-	for _, e := range []struct{ line, bytes string }{
-		{`"o", "one\r\n"]`, "one\r\n"}, {`"o", "AKIAZ3QW7RTY5UPLK2MN\r\n"]`, "AKIAZ3QW7RTY5UPLK2MN\r\n"}, {"\"o\", \"\uFFFD\\r\\n\"]", "\xff\r\n"},
-	} {
-		if bytes.Contains(file, []byte(e.line)) {
-			out.WriteString(e.bytes)
+// An object of the archive that is cut off or changed is an error that names
+// the object and no path of the server's.
+func TestDamagedObjects(t *testing.T) {
+	w := newWorld(t)
+	id := w.record([]byte("one\r\n"))
+	for _, name := range []string{archive.KeyName(string(id)), archive.SegmentName(string(id), 0), archive.ManifestName(string(id))} {
+		path := filepath.Join(w.store.ArchiveDir(), name)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flipped := bytes.Clone(whole)
+		at := len(flipped) / 2
+		if seg, err := sealed.Open(bytes.NewReader(whole), int64(len(whole))); err == nil {
+			at = int(seg.Blocks()[0].Offset) + 60 // within the output
+		}
+		flipped[at] ^= 1
+		for what, data := range map[string][]byte{"empty": {}, "cut": whole[:len(whole)/2], "one byte less": whole[:len(whole)-1], "flipped": flipped} {
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := w.Open(context.Background(), replay.Viewer{User: auditor}, id, replay.Raw)
+			if err == nil {
+				_, err = replay.Export(io.Discard, s, replay.FormatRaw)
+				s.Close()
+			}
+			if err == nil || strings.Contains(err.Error(), w.store.Dir) || !strings.Contains(err.Error(), string(id)) {
+				t.Errorf("%s, %s: %v", name, what, err)
+			}
+		}
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return out.String()
+	w.export(replay.Viewer{User: auditor}, id, replay.Raw, replay.FormatRaw)
 }
 
 // Before damage, everything is written; the damage is an error.

@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"sallyport/policy"
 	"sallyport/recorder"
 	"sallyport/recorder/catalog"
+	"sallyport/recorder/rectest"
 	"sallyport/recorder/redact"
 	"sallyport/replay"
 )
@@ -34,7 +37,7 @@ permit(principal in Group::"auditors", action in [Action::"replay", Action::"rep
 type world struct {
 	*replay.Library
 	t       *testing.T
-	rec     *recorder.Recorder
+	store   *rectest.Store
 	cat     *catalog.Catalog
 	entries []policy.Entry
 	broken  error // what the ledger says, if it fails
@@ -51,12 +54,9 @@ func newWorld(t *testing.T) *world {
 	// A clock that hardly moves: nothing that redaction holds back becomes due
 	// because the machine is busy.
 	began, ticks := time.Now(), atomic.Int64{}
-	w.rec, err = recorder.New(recorder.Options{Dir: filepath.Join(dir, "recordings"),
+	w.store = rectest.New(t, recorder.Options{
 		Now:       func() time.Time { return began.Add(time.Duration(ticks.Add(1)) * time.Microsecond) },
 		NewMasker: func(s policy.Session) recorder.Masker { return rules.NewMasker(s.Cols) }})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if w.cat, err = catalog.Open(context.Background(), filepath.Join(dir, "c.sqlite")); err != nil {
 		t.Fatal(err)
 	}
@@ -65,13 +65,18 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Library = &replay.Library{Dir: filepath.Join(dir, "recordings"), Catalog: w.cat, Decide: engine.Decide,
+	w.Library = &replay.Library{Archive: w.store.Archive, Keys: w.keys(), Catalog: w.cat, Decide: engine.Decide,
 		Target: func(name string) policy.Target { return policy.Target{Name: name} },
 		Audit: func(_ context.Context, e policy.Entry) error {
 			w.entries = append(w.entries, e)
 			return w.broken
 		}}
 	return w
+}
+
+// keys are both identities of the store.
+func (w *world) keys() replay.Keys {
+	return replay.Keys{View: []age.Identity{w.store.View}, Raw: []age.Identity{w.store.Raw}}
 }
 
 // record makes a whole recording of a shell whose output arrives in the given
@@ -88,31 +93,17 @@ func (w *world) recordSession(s policy.Session, pieces ...[]byte) policy.Session
 	if err := w.cat.Begin(ctx, s); err != nil {
 		w.t.Fatal(err)
 	}
-	r, err := w.rec.Open(ctx, s)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	go func() { // the client, which takes what it is given
-		for {
-			if _, err := r.Next(policy.StreamOutput); err != nil {
-				return
-			}
-		}
-	}()
-	if err := r.Input([]byte("typed-secret\r")); err != nil {
-		w.t.Fatal(err)
-	}
-	for _, p := range pieces {
-		if err := r.Output(policy.StreamOutput, p); err != nil {
+	status := uint32(0)
+	sum := w.store.Record(s, func(r *recorder.Recording) {
+		if err := r.Input([]byte("typed-secret\r")); err != nil {
 			w.t.Fatal(err)
 		}
-	}
-	r.CloseOutput(policy.StreamOutput)
-	status := uint32(0)
-	sum, err := r.Close(policy.End{ExitStatus: &status})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+		for _, p := range pieces {
+			if err := r.Output(policy.StreamOutput, p); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}, policy.End{ExitStatus: &status}).Summary
 	if err := w.cat.Finish(ctx, sum); err != nil {
 		w.t.Fatal(err)
 	}
@@ -267,5 +258,115 @@ func TestRewindIsTheSameLook(t *testing.T) {
 	}
 	if len(w.entries) != 1 {
 		t.Errorf("%d entries", len(w.entries))
+	}
+}
+
+// A target that is no longer configured is judged by the labels it had.
+func TestLabelsOfThen(t *testing.T) {
+	w := newWorld(t)
+	engine, err := policy.Parse("rights", []byte(`permit(principal, action == Action::"replay", resource) when { resource.hasTag("env") && resource.getTag("env") == "dev" };`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Decide = engine.Decide
+	id := w.recordSession(policy.Session{Action: policy.ActionShell, Labels: map[string]string{"env": "dev"}})
+	prod := w.recordSession(policy.Session{Action: policy.ActionShell, Labels: map[string]string{"env": "prod"}})
+	open := func(id policy.SessionID) error {
+		s, err := w.Open(context.Background(), replay.Viewer{User: stranger}, id, replay.Masked)
+		if err == nil {
+			s.Close()
+		}
+		return err
+	}
+	if err := open(id); err != nil {
+		t.Errorf("labelled dev: %v", err)
+	}
+	if err := open(prod); !errors.Is(err, replay.ErrNotFound) {
+		t.Errorf("labelled prod: %v", err)
+	}
+	// A target that is there still is judged by what it is now.
+	w.Target = func(name string) policy.Target {
+		return policy.Target{Name: name, Address: "192.0.2.1:22", Labels: map[string]string{"env": "prod"}}
+	}
+	if err := open(id); !errors.Is(err, replay.ErrNotFound) {
+		t.Errorf("labelled prod now: %v", err)
+	}
+}
+
+// Without the raw identity nothing raw opens, and the answer says who can.
+func TestSealedRawView(t *testing.T) {
+	w := newWorld(t)
+	id := w.record([]byte("password=hunter2hunter2\r\n"))
+	w.Keys.Raw = nil
+	if _, err := w.Open(context.Background(), replay.Viewer{User: auditor}, id, replay.Raw); !errors.Is(err, replay.ErrSealed) {
+		t.Errorf("raw: %v", err)
+	}
+	got, _ := w.export(replay.Viewer{User: auditor}, id, replay.Masked, replay.FormatRaw)
+	if strings.Contains(got, "hunter") || !strings.Contains(got, "password=****") {
+		t.Errorf("masked: %q", got)
+	}
+}
+
+// A running recording is seen up to now.
+func TestRunningRecordingIsFlushed(t *testing.T) {
+	w := newWorld(t)
+	w.Flush = w.store.Recorder.Flush
+	s := policy.Session{ID: policy.NewSessionID(time.Now()), User: owner, Target: "db1", Login: "root", Start: time.Now(), TTY: true, Cols: 80, Rows: 24}
+	if err := w.cat.Begin(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := w.store.Recorder.Open(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rec.Close(policy.End{})
+	for i, want := range []string{"one", "onetwo"} {
+		if err := rec.Output(policy.StreamOutput, []byte([]string{"one", "two"}[i])); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := rec.Next(policy.StreamOutput); err != nil || len(p) == 0 {
+			t.Fatalf("%q %v", p, err)
+		}
+		if got, _ := w.export(replay.Viewer{User: owner}, s.ID, replay.Masked, replay.FormatRaw); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// The archive alone, with the view identity, lists as the catalog does.
+func TestArchiveCatalog(t *testing.T) {
+	w := newWorld(t)
+	var ids []policy.SessionID
+	for range 3 {
+		ids = append(ids, w.record([]byte("x\r\n")))
+	}
+	a := &replay.ArchiveCatalog{Archive: w.store.Archive, Keys: w.keys()}
+	for _, f := range []catalog.Filter{{}, {Limit: 2}, {Offset: 1, Limit: 1}, {Target: "db"}, {Target: "none"}, {User: "OWNER@"}, {State: policy.RecordingComplete}, {State: policy.RecordingOpen}} {
+		got, err := a.Recordings(context.Background(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := w.cat.Recordings(context.Background(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%+v: %d recordings, want %d", f, len(got), len(want))
+		}
+		for i := range got {
+			if got[i].Session.ID != want[i].Session.ID || got[i].Summary.SHA256 != want[i].Summary.SHA256 || got[i].Summary.Size != want[i].Summary.Size {
+				t.Errorf("%+v: %+v, want %+v", f, got[i], want[i])
+			}
+		}
+	}
+	if _, err := a.Recording(context.Background(), policy.NewSessionID(time.Now())); !errors.Is(err, catalog.ErrNotFound) {
+		t.Errorf("absent: %v", err)
+	}
+	if err := w.store.Archive.Delete(context.Background(), "recordings/"+string(ids[0])+"/key"); err != nil {
+		t.Fatal(err)
+	}
+	a = &replay.ArchiveCatalog{Archive: w.store.Archive, Keys: w.keys()}
+	if r, err := a.Recording(context.Background(), ids[0]); err != nil || r.Summary.State != policy.RecordingExpired || !r.Session.User.IsZero() {
+		t.Errorf("without its key: %+v %v", r, err)
 	}
 }

@@ -1,13 +1,18 @@
 package replay_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
+	"filippo.io/age"
+
+	"sallyport/policy"
 	"sallyport/recorder"
 	"sallyport/recorder/redact"
+	"sallyport/recorder/sealed"
 	"sallyport/replay"
 )
 
@@ -97,7 +102,9 @@ func cut(rng *rand.Rand, out []byte) (pieces [][]byte) {
 // shown is the masked output as the stored masks say.
 func shown(t *testing.T, w *world, id string) string {
 	t.Helper()
-	r, err := recorder.OpenFile(recorder.Path(w.Dir, id))
+	r, err := recorder.OpenRecording(context.Background(), w.store.Archive, policy.SessionID(id), func(o *sealed.KeyObject) (sealed.Keys, error) {
+		return o.Unwrap([]age.Identity{w.store.View}, []age.Identity{w.store.Raw})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
