@@ -3,10 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,42 +61,4 @@ func showCommand(env Env) *cobra.Command {
 		}}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
-}
-
-// describe prints a recording for people, one fact a line.
-func describe(out io.Writer, r policy.Recording) error {
-	s, sum := r.Session, r.Summary
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fact := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, Printable(value))
-		}
-	}
-	fact("ID", string(s.ID))
-	fact("User", s.User.String())
-	fact("Subject", s.User.Subject+" at "+s.User.Issuer)
-	fact("Target", string(s.Login)+"@"+s.Target)
-	fact("What", string(s.Action))
-	fact("Command", s.Command)
-	fact("Started", s.Start.UTC().Format("2006-01-02 15:04:05 UTC"))
-	if sum.State != policy.RecordingOpen {
-		fact("Length", sum.Duration.Round(time.Millisecond).String())
-	}
-	fact("End", endText(sum))
-	fact("Reason", sum.End.Reason)
-	fact("From", s.Source)
-	fact("Client", s.Client)
-	fact("Key", string(s.Key))
-	if s.TTY {
-		fact("Terminal", fmt.Sprintf("%s, %d columns, %d rows", s.Term, s.Cols, s.Rows))
-	}
-	if sum.State != policy.RecordingOpen {
-		fact("Bytes", fmt.Sprintf("%d shown, %d on standard error, %d typed", sum.OutputBytes, sum.StderrBytes, sum.InputBytes))
-		fact("Masks", fmt.Sprint(sum.Masks))
-		fact("SHA-256", sum.SHA256)
-	}
-	for _, c := range s.Coverage {
-		fact("Not covered", c)
-	}
-	return w.Flush()
 }
