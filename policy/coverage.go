@@ -28,7 +28,7 @@ const OtherTypes = "other types"
 // Bounds of a coverage list: names that nobody knows, of one kind and sender,
 // and the bytes of one that are kept (RFC 4250, section 4.6.1 allows 64).
 const (
-	maxTypes    = 32
+	maxTypes    = 16
 	maxTypeName = 64
 )
 
