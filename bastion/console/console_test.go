@@ -14,12 +14,15 @@ import (
 	"time"
 	"unicode"
 
+	"filippo.io/age"
 	"github.com/charmbracelet/x/ansi"
 
 	"sallyport/bastion/console"
 	"sallyport/policy"
 	"sallyport/recorder"
 	"sallyport/recorder/catalog"
+	"sallyport/recorder/rectest"
+	"sallyport/recorder/redact"
 	"sallyport/replay"
 )
 
@@ -30,11 +33,36 @@ var (
 	evil  = policy.User{Issuer: "https://idp", Subject: "e", Name: "Eve\x1b]0;x\x07\u202e\nroot"}
 )
 
-// desk is a console over three recordings with fixed ids and times.
+// desk is a console over three recordings with fixed ids and times, of which
+// the first can be opened.
 type desk struct {
 	env      console.Env
 	catalog  *catalog.Catalog
+	store    *rectest.Store
 	out, err bytes.Buffer
+}
+
+// newStore is a store whose clock stands still, so that nothing that redaction
+// holds back becomes due because the machine is busy.
+func newStore(t *testing.T, now time.Time) *rectest.Store {
+	t.Helper()
+	rules, err := redact.Compile(redact.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rectest.New(t, recorder.Options{Now: func() time.Time { return now },
+		NewMasker: func(s policy.Session) recorder.Masker { return rules.NewMasker(s.Cols) }})
+}
+
+// record makes a recording of one piece of output.
+func (d *desk) record(id policy.SessionID, tty bool, output string) {
+	status := uint32(3)
+	s := policy.Session{ID: id, User: alice, Target: "db1", Login: "root", Action: policy.ActionShell, TTY: tty, Cols: 80, Rows: 24, RedactStreams: true}
+	d.store.Record(s, func(r *recorder.Recording) {
+		if err := r.Output(policy.StreamOutput, []byte(output)); err != nil {
+			panic(err)
+		}
+	}, policy.End{ExitStatus: &status})
 }
 
 func newDesk(t *testing.T) *desk {
@@ -61,14 +89,12 @@ func newDesk(t *testing.T) *desk {
 			t.Fatal(err)
 		}
 	}
-	file := "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0, \"k\", \"{\\\"rule\\\":\\\"password\\\",\\\"off\\\":9,\\\"len\\\":4,\\\"cells\\\":4}\"]\n[0, \"o\", \"password=abcd\\r\\n\"]\n[1, \"x\", \"3\"]\n"
-	if err := os.WriteFile(recorder.Path(dir, "06h0gx8ezqsxbady6552thj49r"), []byte(file), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d := &desk{catalog: cat}
+	d := &desk{catalog: cat, store: newStore(t, start)}
+	d.record("06h0gx8ezqsxbady6552thj49r", true, "password=hunter22\r\n")
 	d.env = console.Env{
 		Viewer: replay.Viewer{User: alice, Via: "ssh"}, Out: &d.out, Err: &d.err,
-		Library: &replay.Library{Dir: dir, Catalog: cat,
+		Library: &replay.Library{Archive: d.store.Archive, Catalog: cat,
+			Keys: replay.Keys{View: []age.Identity{d.store.View}, Raw: []age.Identity{d.store.Raw}},
 			Decide: func(r policy.Request) policy.Decision {
 				return policy.Decision{Allowed: r.Action == policy.ActionReplay}
 			},
@@ -250,7 +276,7 @@ func TestExportToAFile(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
-	if text, err := os.ReadFile(file); err != nil || string(text) != "password=****\n" {
+	if text, err := os.ReadFile(file); err != nil || string(text) != "password=********\n" {
 		t.Errorf("%q, %v", text, err)
 	}
 	if code := d.run("export", "06h0gx8e", "-o", file); code != 1 || !strings.Contains(d.err.String(), "exists") {
@@ -260,17 +286,14 @@ func TestExportToAFile(t *testing.T) {
 
 func TestExportSaysWhatACopyLacks(t *testing.T) {
 	d := newDesk(t)
-	path := recorder.Path(d.env.Library.Dir, "06h0gxfaq0xckzk9qwskmwhnd0")
-	text := "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0, \"b\", \"/w==\"]\n[0, \"o\", \"\uFFFD\"]\n"
-	for _, tc := range []struct{ file, format, says string }{
-		{text, "v3", "1 bytes that are not UTF-8 were replaced; --format raw keeps them\nthe recording was interrupted; this is all there is\n"},
-		{text + "[0, \"o\",", "raw", "the recording is cut off; all whole events are here\n"},
+	d.record("06h0gxfaq0xckzk9qwskmwhnd0", true, "\xff")
+	for _, tc := range []struct{ id, format, says string }{
+		{"whnd0", "v3", "1 bytes that are not UTF-8 were replaced; --format raw keeps them\nthe recording was interrupted; this is all there is\n"},
+		{"whnd0", "raw", "the recording was interrupted; this is all there is\n"},
+		{"06h0gx8e", "txt", ""},
 	} {
-		if err := os.WriteFile(path, []byte(tc.file), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if code := d.run("export", "whnd0", "--format", tc.format); code != 0 || d.err.String() != tc.says {
-			t.Errorf("exit %d: %q, want %q", code, d.err.String(), tc.says)
+		if code := d.run("export", tc.id, "--format", tc.format); code != 0 || d.err.String() != tc.says {
+			t.Errorf("%s as %s: exit %d: %q, want %q", tc.id, tc.format, code, d.err.String(), tc.says)
 		}
 	}
 }

@@ -15,32 +15,35 @@ import (
 // whoever runs the verbs, and enter what they did in the ledger. A sentence for
 // the user is in the method UserMessage() string of an error, if it has one.
 type Keeping struct {
-	Hold   func(ctx context.Context, id policy.SessionID, reason string) error
-	Unhold func(ctx context.Context, id policy.SessionID, reason string) error
+	Hold, Unhold keepFunc
 	// Delete destroys the keys of a recording, and with them the recording.
-	Delete func(ctx context.Context, id policy.SessionID, reason string) error
+	Delete keepFunc
 }
+
+type keepFunc = func(ctx context.Context, id policy.SessionID, reason string) error
 
 // maxReason is the longest reason for the ledger, in bytes.
 const maxReason = 500
 
 func keepCommands(env Env) []*cobra.Command {
-	k := env.Keeping
 	return []*cobra.Command{
 		keepCommand(env, "hold", "Keep a recording, whatever its retention says",
 			`Keep a recording, whatever its retention says, until unhold. Nobody can delete
-it meanwhile. It takes the right to administer.`, "is held", k.Hold),
+it meanwhile. It takes the right to administer.`, "is held",
+			func(k *Keeping) keepFunc { return k.Hold }),
 		keepCommand(env, "unhold", "Let a recording that is held go its way",
 			`Lift the hold of a recording: it is kept for as long as its retention says, and
-can be deleted again. It takes the right to administer.`, "is not held any more", k.Unhold),
+can be deleted again. It takes the right to administer.`, "is not held any more",
+			func(k *Keeping) keepFunc { return k.Unhold }),
 		keepCommand(env, "delete", "Delete a recording for good",
 			`Delete a recording for good: its keys are destroyed, so that nobody can open it
 or any copy of it. The ledger keeps that it was there, who deleted it and why. It
-takes the right to administer, the whole ID, and a recording that is not held.`, "is deleted", k.Delete),
+takes the right to administer, the whole ID, and a recording that is not held.`, "is deleted",
+			func(k *Keeping) keepFunc { return k.Delete }),
 	}
 }
 
-func keepCommand(env Env, verb, short, long, done string, do func(context.Context, policy.SessionID, string) error) *cobra.Command {
+func keepCommand(env Env, verb, short, long, done string, do func(*Keeping) keepFunc) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{Use: verb + " ID --reason TEXT", Short: short, Long: long, Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,7 +54,7 @@ func keepCommand(env Env, verb, short, long, done string, do func(context.Contex
 			if err != nil {
 				return err
 			}
-			if err := do(cmd.Context(), id, reason); err != nil {
+			if err := do(env.Keeping)(cmd.Context(), id, reason); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(env.Out, "%s %s.\n", id, done)

@@ -3,11 +3,12 @@ package console_test
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"sallyport/bastion/console"
-	"sallyport/recorder"
+	"sallyport/policy"
 )
 
 // withTerminal gives the desk a terminal whose user types keys, and returns how
@@ -55,7 +56,7 @@ func TestPlayTakesNoTerminalForARefusal(t *testing.T) {
 func TestPlayMasksInATerminal(t *testing.T) {
 	d := newDesk(t)
 	d.withTerminal("99.q")
-	if d.run("play", "06h0gx8e"); !strings.Contains(d.out.String(), "password=****") || strings.Contains(d.out.String(), "abcd") {
+	if d.run("play", "06h0gx8e"); !strings.Contains(d.out.String(), "password=****") || strings.Contains(d.out.String(), "hunter") {
 		t.Errorf("%q", d.out.String())
 	}
 }
@@ -64,31 +65,35 @@ func TestPlayMasksInATerminal(t *testing.T) {
 // raw terminal would show as stairs.
 func TestPlayOfARecordingWithoutATerminal(t *testing.T) {
 	d := newDesk(t)
-	d.env.Library.Dir = t.TempDir()
-	for _, tc := range []struct{ id, extra, want string }{
-		{"06h0gx8ezqsxbady6552thj49r", `,"sallyport":{}`, "one\ntwo"},
-		{"06h0gxctm1kchn10f5hn000sd8", `,"sallyport":{}`, "one\r\ntwo"},
-		{"06h0gxctm1kchn10f5hn000sd8", "", "one\ntwo"}, // a file from elsewhere
+	d.record("06h0gxctm1kchn10f5hn000sd8", false, "one\ntwo")
+	d.record("06h0gxctm1kchn10f5hn000sd4", true, "one\ntwo")
+	s := policy.Session{ID: "06h0gxctm1kchn10f5hn000sd4", User: alice, Target: "db1", Login: "root", TTY: true}
+	if err := d.catalog.PutRecording(t.Context(), policy.Recording{Session: s, Summary: policy.Summary{ID: s.ID, State: policy.RecordingComplete}}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "elsewhere.cast")
+	if err := os.WriteFile(file, []byte("{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0, \"o\", \"one\\ntwo\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.env.Viewer.Local = true
+	for _, tc := range []struct{ what, want string }{
+		{"06h0gxctm1kchn10f5hn000sd4", "one\ntwo"}, {"06h0gxctm1kchn10f5hn000sd8", "one\r\ntwo"}, {file, "one\ntwo"},
 	} {
-		file := recorder.Path(d.env.Library.Dir, tc.id)
-		if err := os.WriteFile(file, []byte(`{"version":3,"term":{"cols":80,"rows":24}`+tc.extra+"}\n[0, \"o\", \"one\\ntwo\"]\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
 		d.withTerminal(".q")
-		if code := d.run("play", tc.id); code != 0 || !strings.Contains(d.out.String(), tc.want) {
+		if code := d.run("play", tc.what); code != 0 || !strings.Contains(d.out.String(), tc.want) {
 			t.Errorf("%v: exit %d, %q %s", tc, code, d.out.String(), d.err.String())
 		}
 	}
 }
 
-func TestPlayOfACutRecordingSaysSo(t *testing.T) {
+func TestPlayOfACutFileSaysSo(t *testing.T) {
 	d := newDesk(t)
-	d.env.Library.Dir = t.TempDir()
-	file := recorder.Path(d.env.Library.Dir, "06h0gx8ezqsxbady6552thj49r")
+	d.env.Viewer.Local = true
+	file := filepath.Join(t.TempDir(), "cut.cast")
 	if err := os.WriteFile(file, []byte("{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0, \"o\", \"one\"]\n[0, \"o\", \"tw"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code := d.run("play", "06h0gx8e"); code != 0 || d.out.String() != "one" || d.err.String() != "the recording is cut off here\n" {
+	if code := d.run("play", file); code != 0 || d.out.String() != "one" || d.err.String() != "the recording is cut off here\n" {
 		t.Errorf("exit %d, %q, says %q", code, d.out.String(), d.err.String())
 	}
 }
