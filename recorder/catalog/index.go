@@ -20,51 +20,56 @@ func (c *Catalog) Begin(ctx context.Context, s policy.Session) error {
 	}, `ON CONFLICT (id) DO NOTHING`)
 }
 
-// PutRecording indexes r in place of what was known of it. A rebuild calls it
-// for every recording.
+// replaceRow ends an INSERT that replaces what was there.
+const replaceRow = `
+	ON CONFLICT (id) DO UPDATE SET
+		started = excluded.started, state = excluded.state,
+		user_text = excluded.user_text, target_text = excluded.target_text,
+		any_text = excluded.any_text, session = excluded.session, summary = excluded.summary,
+		ended = excluded.ended, retention = excluded.retention`
+
+// PutRecording indexes r in place of what was known of it.
 func (c *Catalog) PutRecording(ctx context.Context, r policy.Recording) error {
 	if r.Summary.ID == "" {
 		r.Summary.ID = r.Session.ID
 	}
-	return c.put(ctx, "index recording", r, `
-		ON CONFLICT (id) DO UPDATE SET
-			started = excluded.started, state = excluded.state,
-			user_text = excluded.user_text, target_text = excluded.target_text,
-			any_text = excluded.any_text, session = excluded.session, summary = excluded.summary`)
+	return c.put(ctx, "index recording", r, replaceRow)
 }
 
 func (c *Catalog) put(ctx context.Context, what string, r policy.Recording, conflict string) error {
+	err := c.write(ctx, func(tx *sql.Tx) error { return putRow(ctx, tx, r, conflict) })
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", what, r.Session.ID, err)
+	}
+	return nil
+}
+
+func putRow(ctx context.Context, tx *sql.Tx, r policy.Recording, conflict string) error {
 	if r.Session.ID == "" {
-		return fmt.Errorf("%s: no session id", what)
+		return errors.New("no session id")
 	}
 	if r.Summary.ID != r.Session.ID {
-		return fmt.Errorf("%s %s: the summary is of session %q", what, r.Session.ID, r.Summary.ID)
+		return fmt.Errorf("the summary is of session %q", r.Summary.ID)
 	}
 	session, err := json.Marshal(r.Session)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", what, r.Session.ID, err)
+		return err
 	}
 	summary, err := json.Marshal(r.Summary)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", what, r.Session.ID, err)
+		return err
 	}
 	user, all := searchText(r.Session)
-	err = c.write(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `
-			INSERT INTO index_recordings (id, started, state, user_text, target_text, any_text, session, summary)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) `+conflict,
-			text(string(r.Session.ID)), micros(r.Session.Start), text(string(r.Summary.State)),
-			user, lower(r.Session.Target), all, string(session), string(summary))
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, errors.New("it is in the catalog already"))
-		}
-		return nil
-	})
+	res, err := tx.ExecContext(ctx, `
+		INSERT INTO index_recordings (id, started, state, user_text, target_text, any_text, session, summary, ended, retention)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) `+conflict,
+		text(string(r.Session.ID)), micros(r.Session.Start), text(string(r.Summary.State)),
+		user, lower(r.Session.Target), all, string(session), string(summary), micros(r.Summary.Ended), r.Session.Retention.Microseconds())
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", what, r.Session.ID, err)
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, errors.New("it is in the catalog already"))
 	}
 	return nil
 }
@@ -77,8 +82,8 @@ func (c *Catalog) Finish(ctx context.Context, s policy.Summary) error {
 		return fmt.Errorf("finish recording %s: %w", s.ID, err)
 	}
 	err = c.write(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `UPDATE index_recordings SET state = $1, summary = $2 WHERE id = $3`,
-			text(string(s.State)), string(summary), text(string(s.ID)))
+		res, err := tx.ExecContext(ctx, `UPDATE index_recordings SET state = $1, summary = $2, ended = $3 WHERE id = $4`,
+			text(string(s.State)), string(summary), micros(s.Ended), text(string(s.ID)))
 		if err != nil {
 			return err
 		}
