@@ -227,6 +227,20 @@ func ParseSessionID(s string) (SessionID, error) {
 	return SessionID(s), nil
 }
 
+// Time returns when id was made, in milliseconds, or the zero time where it is
+// no id.
+func (id SessionID) Time() time.Time {
+	b, err := idEncoding.DecodeString(string(id))
+	if err != nil || len(b) != 16 {
+		return time.Time{}
+	}
+	ms := int64(0)
+	for _, x := range b[:6] {
+		ms = ms<<8 | int64(x)
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
 func clip(s string) string {
 	if len(s) > 40 {
 		return s[:40] + "…"

@@ -15,7 +15,6 @@ import (
 	"sallyport/recorder"
 	"sallyport/recorder/archive"
 	"sallyport/recorder/catalog"
-	"sallyport/recorder/sealed"
 )
 
 // ArchiveCatalog is a Catalog that needs no database: it reads the manifests in
@@ -122,7 +121,7 @@ func describe(ctx context.Context, store archive.Store, keys Keys, id policy.Ses
 	if ctx.Err() != nil {
 		return policy.Recording{}, context.Cause(ctx)
 	}
-	rec := policy.Recording{Session: policy.Session{ID: id, Start: startOf(id)},
+	rec := policy.Recording{Session: policy.Session{ID: id, Start: id.Time()},
 		Summary: policy.Summary{ID: id, State: policy.RecordingInterrupted, End: policy.End{Reason: err.Error()}}}
 	if !errors.Is(err, archive.ErrNotFound) {
 		return rec, nil
@@ -141,19 +140,6 @@ func describe(ctx context.Context, store archive.Store, keys Keys, id policy.Ses
 		return policy.Recording{}, catalog.ErrNotFound
 	}
 	return rec, nil
-}
-
-// startOf returns when id was made: an id begins with 48 bits of milliseconds.
-func startOf(id policy.SessionID) time.Time {
-	b, err := sealed.ParseID(string(id))
-	if err != nil {
-		return time.Time{}
-	}
-	ms := int64(0)
-	for _, x := range b[:6] {
-		ms = ms<<8 | int64(x)
-	}
-	return time.UnixMilli(ms).UTC()
 }
 
 // matches reports whether r is among what f selects.
