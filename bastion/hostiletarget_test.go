@@ -37,7 +37,6 @@ var (
 type hostileTarget struct {
 	t *testing.T
 	*sshtest.HostileTarget
-	onProbe func(ssh.Channel) // nil: garbage
 
 	mu    sync.Mutex
 	asked map[sshtest.Asked]int // guarded by mu
@@ -78,9 +77,6 @@ func (h *hostileTarget) session(c ssh.Conn, ch ssh.Channel, reqs <-chan *ssh.Req
 			continue
 		}
 		switch {
-		case m.Command == probeCommand && h.onProbe != nil:
-			go h.onProbe(ch)
-			continue
 		case m.Command == probeCommand:
 			io.WriteString(ch, "garbage\x00\xff\n")
 		case m.Command == "ask":

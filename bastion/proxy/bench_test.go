@@ -10,7 +10,6 @@ import (
 
 	"sallyport/bastion/proxy"
 	"sallyport/policy"
-	"sallyport/recorder"
 )
 
 // fakePassRecording is a fake that holds one chunk per stream in memory: what
@@ -88,11 +87,7 @@ func eachPath(b *testing.B, f func(b *testing.B, user, target ssh.Channel)) {
 	}
 	b.Run("fake", func(b *testing.B) { through(newFakePassRecording())(b) })
 	b.Run("recorder", func(b *testing.B) {
-		recs, err := recorder.New(recorder.Options{Dir: b.TempDir()})
-		if err != nil {
-			b.Fatal(err)
-		}
-		rec, err := recs.Open(b.Context(), policy.Session{ID: policy.NewSessionID(time.Now()), Start: time.Now()})
+		rec, err := newShelf(b, nil).Open(b.Context(), policy.Session{ID: policy.NewSessionID(time.Now()), Start: time.Now()})
 		if err != nil {
 			b.Fatal(err)
 		}

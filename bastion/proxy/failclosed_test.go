@@ -13,7 +13,6 @@ import (
 
 	"sallyport/bastion/proxy"
 	"sallyport/policy"
-	"sallyport/recorder"
 )
 
 const failedLine = "sallyport: the recording of this session failed, so it was ended (session 01test)\n"
@@ -69,19 +68,15 @@ func TestT14RecordingFails(t *testing.T) {
 }
 
 // T14: the same with the recorder itself on a disk that fails: what the client
-// got is in the file, and it got nothing of what came after the failure.
+// got is in the recording, and it got nothing of what came after the failure.
 func TestT14DiskFails(t *testing.T) {
 	var full atomic.Bool
-	dir := t.TempDir()
-	recs, err := recorder.New(recorder.Options{Dir: dir, Sync: func(f *os.File) error {
+	recs := newShelf(t, func(f *os.File) error {
 		if full.Load() {
 			return syscall.EIO
 		}
 		return f.Sync()
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	s := policy.Session{ID: policy.NewSessionID(time.Now()), Start: time.Now()}
 	rec, err := recs.Open(t.Context(), s)
 	if err != nil {
@@ -104,9 +99,9 @@ func TestT14DiskFails(t *testing.T) {
 	if time.Since(begun) > time.Second || !errors.Is(res.err, syscall.EIO) || res.summary.State != policy.RecordingInterrupted {
 		t.Errorf("result %+v after %v", res, time.Since(begun))
 	}
-	file, err := os.ReadFile(recorder.Path(dir, string(s.ID)))
-	if err != nil || !bytes.Contains(file, []byte("durable")) {
-		t.Errorf("the file holds %q, %v", file, err)
+	recs.again(t)
+	if out := recs.streams(t, s.ID)['o']; !bytes.HasPrefix(out, []byte("durable")) {
+		t.Errorf("the recording holds %q", out)
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 	"sallyport/bastion/sshtest"
 	"sallyport/bastion/upstream"
 	"sallyport/policy"
-	"sallyport/recorder"
 )
 
 // door is the least that a bastion must be for Run: it takes every session of
@@ -29,8 +28,7 @@ type door struct {
 	host   *sshtest.OpenSSH
 	client *ssh.Client // to the door
 	direct *ssh.Client // to the host, past it
-	dir    string
-	rec    *recorder.Recorder
+	rec    *shelf
 
 	mu    sync.Mutex
 	ids   []policy.SessionID
@@ -40,15 +38,11 @@ type door struct {
 func newDoor(t *testing.T) *door {
 	t.Helper()
 	ca, key := sshtest.NewSigner(t), sshtest.NewSigner(t)
-	d := &door{t: t, dir: t.TempDir(), ended: make(chan result, 64)}
+	d := &door{t: t, rec: newShelf(t, nil), ended: make(chan result, 64)}
 	d.host = sshtest.StartOpenSSH(t, sshtest.Options{
 		UserCAs: []ssh.PublicKey{ca.PublicKey()}, AuthorizedKeys: []ssh.PublicKey{key.PublicKey()},
 		Config: []string{"MaxSessions 50"},
 	})
-	var err error
-	if d.rec, err = recorder.New(recorder.Options{Dir: d.dir}); err != nil {
-		t.Fatal(err)
-	}
 	dialer := upstream.Dialer{Signer: func(context.Context, upstream.Request) (ssh.Signer, error) {
 		return sshtest.UserCertificate(t, ca, []string{d.host.Login}, nil), nil
 	}}
@@ -122,25 +116,10 @@ func (d *door) serve(n ssh.NewChannel, up *upstream.Conn) {
 	d.ended <- result{summary: summary, end: end, err: err}
 }
 
-// recorded returns the bytes of one recording's streams, read back from disk.
+// recorded returns the bytes of one recording's streams.
 func (d *door) recorded(id policy.SessionID) map[byte][]byte {
 	d.t.Helper()
-	r, err := recorder.OpenFile(recorder.Path(d.dir, string(id)))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer r.Close()
-	streams := map[byte][]byte{}
-	for {
-		f, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return streams
-		}
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		streams[byte(f.Code)] = append(streams[byte(f.Code)], f.Raw...)
-	}
+	return d.rec.streams(d.t, id)
 }
 
 // ran is one command with its three streams.
@@ -340,7 +319,7 @@ func TestVanishedClientEndsTheProgram(t *testing.T) {
 	if _, err := s.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
-	marker := d.dir + "/hup"
+	marker := t.TempDir() + "/hup"
 	if err := s.Start("trap 'echo gone > " + marker + "; exit' HUP; echo ready; while :; do sleep 0.05; done"); err != nil {
 		t.Fatal(err)
 	}
