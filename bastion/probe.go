@@ -23,7 +23,8 @@ const (
 )
 
 // probe asks a target what it is (policy's @context): once a connection, in a
-// channel of its own beside the sessions, none of which waits for it.
+// channel of its own beside the sessions. None waits for it, but for a moment
+// before its recording is closed (proxy.Options.Await).
 type probe struct {
 	done  chan struct{} // closed when host is set
 	gone  chan struct{} // closed when there is no channel of it (any more)
