@@ -141,7 +141,9 @@ func (rec *Recording) handOver(c *cut) {
 		rec.unsealed += b.cost
 		rec.qmu.Unlock()
 	}
-	rec.pipe.submit(job{b, c})
+	if !rec.pipe.submit(job{b, c}) && b != nil {
+		rec.sealedSome(b.cost, false)
+	}
 }
 
 // cutIfFull ends the segment when it is large or old enough. The caller holds

@@ -279,3 +279,28 @@ func BenchmarkRecover(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkInputWhileOutput is a keystroke, such as Ctrl-C, while its session
+// prints without end, and others print now and then.
+func BenchmarkInputWhileOutput(b *testing.B) {
+	g := newRig(b, Options{}, benchJournal)
+	_, err := g.Recover(context.Background())
+	check(b, err)
+	rec := open(b, g, shell())
+	done := drain(rec, policy.StreamOutput)
+	data := generated(castgen.Log, maxPiece)
+	go func() {
+		for rec.Output(policy.StreamOutput, data) == nil {
+		}
+	}()
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		check(b, rec.Input([]byte("x")))
+		took = append(took, time.Since(start))
+		time.Sleep(time.Millisecond)
+	}
+	report(b, took)
+	rec.Close(status(0))
+	<-done
+}

@@ -308,9 +308,14 @@ func TestIdleRecordingIsSmall(t *testing.T) {
 	r := newRecorder(t, Options{WaitTime: 50 * time.Millisecond})
 	busy := string(bytes.Repeat([]byte("busy "), 30_000))
 	var all []*Recording
+	settled := func(n int64) {
+		until(t, "all segments", func() bool { s := r.Stats(); return s.Segments >= n && s.Unstored == 0 && r.active.Load() == 0 })
+		time.Sleep(100 * time.Millisecond) // the last cut of each
+	}
 	before := int64(0)
 	for i := range n + 20 {
 		if i == 20 {
+			settled(20)
 			before = heap() // with what all share, such as encoders
 		}
 		rec := open(t, r, shell())
@@ -326,8 +331,7 @@ func TestIdleRecordingIsSmall(t *testing.T) {
 		k.mu.Unlock()
 		all = append(all, rec)
 	}
-	until(t, "all segments", func() bool { s := r.Stats(); return s.Segments >= n+20 && s.Unstored == 0 && r.active.Load() == 0 })
-	time.Sleep(100 * time.Millisecond) // the last cut of each
+	settled(n + 20)
 	each := (heap() - before) / n
 	t.Logf("%d bytes for an idle recording", each)
 	if each > 16<<10 {

@@ -61,7 +61,7 @@ type pipeline struct {
 	mu       sync.Mutex // taken after Recording.mu, before qmu
 	jobs     []job
 	steps    []*step
-	sealing  bool // jobs[0] is being worked on, or soon
+	sealing  bool // a job is being worked on, or soon
 	storing  bool // steps[0] is, or waits to be tried again
 	tries    int
 	since    time.Time // when steps[0] failed first
@@ -71,19 +71,20 @@ type pipeline struct {
 	summary  policy.Summary
 }
 
-// submit appends a job.
-func (p *pipeline) submit(j job) {
+// submit appends a job. It reports whether that will ever be done.
+func (p *pipeline) submit(j job) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.broken != nil {
 		j.cut.over()
-		return
+		return false
 	}
 	p.jobs = append(p.jobs, j)
 	if !p.sealing {
 		p.sealing = true
 		p.r.sealers.submit(p)
 	}
+	return true
 }
 
 // over tells whoever waits for a cut.
@@ -95,24 +96,25 @@ func (c *cut) over() {
 
 // sealOne does the next job. The pool calls it for one worker at a time.
 func (p *pipeline) sealOne() {
-	p.mu.Lock()
-	j := p.jobs[0]
-	p.mu.Unlock()
+	j, ok := p.nextJob()
+	if !ok {
+		return // broken meanwhile
+	}
 	st, cost, err := p.seal(j)
 	p.rec.sealedSome(cost, st != nil && st.seg != nil)
-
-	p.mu.Lock()
 	if err != nil {
 		p.breakOff(err)
-		p.mu.Unlock()
+		j.cut.over()
 		p.rec.fail(err)
 		return
 	}
-	p.jobs[0] = job{}
-	if p.jobs = p.jobs[1:]; len(p.jobs) == 0 {
-		p.jobs = nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken != nil {
+		j.cut.over()
+		return
 	}
-	if st != nil && p.broken == nil {
+	if st != nil {
 		p.steps = append(p.steps, st)
 		if !p.storing {
 			p.storing = true
@@ -122,7 +124,21 @@ func (p *pipeline) sealOne() {
 	if p.sealing = len(p.jobs) > 0; p.sealing {
 		p.r.sealers.submit(p)
 	}
-	p.mu.Unlock()
+}
+
+// nextJob takes the next job.
+func (p *pipeline) nextJob() (j job, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.jobs) == 0 {
+		return j, false
+	}
+	j = p.jobs[0]
+	p.jobs[0] = job{}
+	if p.jobs = p.jobs[1:]; len(p.jobs) == 0 {
+		p.jobs = nil
+	}
+	return j, true
 }
 
 // seal does a job outside of the lock.
@@ -144,11 +160,17 @@ func (p *pipeline) seal(j job) (st *step, cost int, err error) {
 	return &step{cut: j.cut, seg: seg, number: p.segs.number, prev: p.segs.prev}, cost, nil
 }
 
-// breakOff ends the work for good; the journal has what is left of it. The
-// caller holds mu.
+// breakOff ends the work for good; the journal has what is left of it.
 func (p *pipeline) breakOff(err error) {
-	p.broken = err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken == nil {
+		p.broken = err
+	}
 	for _, j := range p.jobs {
+		if j.batch != nil {
+			p.rec.sealedSome(j.batch.cost, false)
+		}
 		j.cut.over()
 	}
 	for _, st := range p.steps {
@@ -228,11 +250,11 @@ func (p *pipeline) again(err error) {
 	delay := min(firstRetry<<min(p.tries, 10), lastRetry)
 	p.tries++
 	taken := errors.Is(err, archive.ErrExists) // and always will be
+	tired := now.Sub(p.since) > p.r.stall
+	p.mu.Unlock()
 	if taken {
 		p.breakOff(err)
 	}
-	tired := now.Sub(p.since) > archivePatience
-	p.mu.Unlock()
 	p.r.o.Log.Warn("a part of a recording cannot be stored; it stays in the journal", "session", p.rec.session.ID, "error", err)
 	if taken || tired && p.rec.heldUp() {
 		p.rec.fail(err)
