@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"time"
@@ -45,7 +46,14 @@ func newStream(view View, open func() (*recorder.Reader, error)) (*Stream, error
 	}
 	rec := r.Recording()
 	rec.Summary.ID = rec.Session.ID
-	return &Stream{open: open, reader: r, view: view, recording: rec}, nil
+	s := &Stream{open: open, reader: r, view: view, recording: rec}
+	// What cannot be read from its first event on is known before anything of
+	// it has been given out.
+	if err := s.fill(); err != nil && err != io.EOF && !errors.Is(err, ErrTruncated) {
+		r.Close()
+		return nil, unreadable(err)
+	}
+	return s, nil
 }
 
 // unreadable leaves the names of the server's own files out of err.
@@ -97,18 +105,26 @@ func (s *Stream) Next() (cast.Event, error) {
 }
 
 func (s *Stream) next() (piece, error) {
-	for len(s.queue) == 0 {
-		f, err := s.reader.Next()
-		if err != nil {
-			return piece{}, err
-		}
-		if err := s.push(f); err != nil {
-			return piece{}, err
-		}
+	if err := s.fill(); err != nil {
+		return piece{}, err
 	}
 	p := s.queue[0]
 	s.queue = s.queue[1:]
 	return p, nil
+}
+
+// fill reads until something is queued.
+func (s *Stream) fill() error {
+	for len(s.queue) == 0 {
+		f, err := s.reader.Next()
+		if err != nil {
+			return err
+		}
+		if err := s.push(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // push queues what this view shows of f.

@@ -1,12 +1,10 @@
 package web_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"sallyport/policy"
-	"sallyport/recorder"
 )
 
 func TestExports(t *testing.T) {
@@ -26,27 +24,6 @@ func TestExports(t *testing.T) {
 			if !strings.HasPrefix(disposition, `attachment; filename="sallyport-`+string(id)) || strings.Contains(disposition, "-unmasked") != (view == "raw") {
 				t.Errorf("%s of the %s view is named by %q", format, view, disposition)
 			}
-		}
-	}
-}
-
-// TestExportOfTruncatedRecording holds that a recording that was cut off is
-// exported up to where it was.
-func TestExportOfTruncatedRecording(t *testing.T) {
-	w := newWorld(t)
-	c := w.signedIn(ada)
-	id := w.record(policy.Session{User: ada}, "first\r\n", "last\r\n")
-	path := recorder.Path(w.dir, string(id))
-	fi, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, fi.Size()-4); err != nil {
-		t.Fatal(err)
-	}
-	for _, format := range []string{"v3", "v2", "raw", "txt"} {
-		if body, err := c.fetch("/sessions/" + string(id) + "/export?format=" + format); err != nil || !strings.Contains(string(body), "last") {
-			t.Errorf("%s: %q, %v", format, body, err)
 		}
 	}
 }

@@ -3,47 +3,35 @@ package web_test
 import (
 	"bytes"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
 	"sallyport/policy"
-	"sallyport/recorder"
 	"sallyport/recorder/cast"
 )
 
-// TestHostileRecordingFile is THREATS T34 over HTTP: a recording that was cut
-// off is shown up to its last whole event, and one that is no recording is an
-// answer that a client cannot take for a whole one.
+// TestHostileRecordingFile is THREATS T34 over HTTP: a recording that is not
+// whole is an answer that a client cannot take for a whole one.
 func TestHostileRecordingFile(t *testing.T) {
 	w := newWorld(t)
 	c := w.signedIn(ada)
-	whole := func(body []byte) []byte { return body }
 	for _, tt := range []struct {
 		name   string
-		change func(body []byte) []byte
+		change func(body []byte, block int) []byte
 		ok     bool
 	}{
-		{"whole", whole, true},
-		{"truncated tail", func(b []byte) []byte { return b[:len(b)-5] }, true},
-		{"no event", func(b []byte) []byte { return b[:bytes.IndexByte(b, '\n')+1] }, true},
-		{"garbage in the middle", func(b []byte) []byte { return splice(b, "[1, \"o\"]\n") }, false},
-		{"negative time", func(b []byte) []byte { return splice(b, "[-1e9, \"o\", \"x\"]\n") }, false},
-		{"endless line", func(b []byte) []byte { return splice(b, "[1, \"o\", \""+strings.Repeat("x", 17<<20)+"\"]\n") }, false},
-		{"giant header", func(b []byte) []byte { return append([]byte(strings.Repeat(" ", 2<<20)), b...) }, false},
-		{"empty", func([]byte) []byte { return nil }, false},
-		{"HTML", func([]byte) []byte { return []byte("<!doctype html><script>alert(1)</script>\n") }, false},
+		{"whole", func(b []byte, _ int) []byte { return b }, true},
+		{"truncated tail", func(b []byte, _ int) []byte { return b[:len(b)-5] }, false},
+		{"garbage in the middle", func(b []byte, at int) []byte { return append(append(bytes.Clone(b[:at]), "garbage"...), b[at:]...) }, false},
+		{"a flipped bit", func(b []byte, at int) []byte { b[at+40] ^= 1; return b }, false},
+		{"another version", func(b []byte, _ int) []byte { b[9]++; return b }, false},
+		{"empty", func([]byte, int) []byte { return nil }, false},
+		{"HTML", func([]byte, int) []byte { return []byte("<!doctype html><script>alert(1)</script>\n") }, false},
+		{"endless", func([]byte, int) []byte { return bytes.Repeat([]byte("x"), 70<<20) }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			id := w.record(policy.Session{User: ada}, "one\r\n", "two\r\n")
-			path := recorder.Path(w.dir, string(id))
-			body, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, tt.change(body), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			w.damage(id, tt.change)
 			got, err := c.fetch("/api/v1/sessions/" + string(id) + "/cast")
 			if (err == nil) != tt.ok {
 				t.Fatalf("error %v and %.200q, want success: %v", err, got, tt.ok)
@@ -57,12 +45,6 @@ func TestHostileRecordingFile(t *testing.T) {
 			}
 		})
 	}
-}
-
-// splice puts line after the header of a recording.
-func splice(body []byte, line string) []byte {
-	end := bytes.IndexByte(body, '\n') + 1
-	return append(append(bytes.Clone(body[:end]), line...), body[end:]...)
 }
 
 // fetch returns the whole answer at path, or why it is none.

@@ -1,7 +1,6 @@
 package web_test
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"sallyport/policy"
-	"sallyport/recorder"
 )
 
 func TestPlayerPlaysMaskedAndRaw(t *testing.T) {
@@ -81,25 +79,20 @@ func TestPlayerSaysWhatIsWrong(t *testing.T) {
 	built(t)
 	w := newWorld(t)
 	b := newBrowser(t, w, ada)
-	for _, tt := range []struct {
-		name   string
-		change func([]byte) []byte
+	const loaded = "The recording could not be loaded: The server could not do this. Its log says why."
+	for name, tt := range map[string]struct {
+		output []string
+		change func([]byte, int) []byte
 		want   string
 	}{
-		{"empty", func(b []byte) []byte { return b[:bytes.IndexByte(b, '\n')+1] }, "Nothing was recorded."},
-		{"no recording", func([]byte) []byte { return []byte("<b>none</b>\n") }, "The recording could not be loaded: The server could not do this. Its log says why."},
+		"empty":        {nil, func(b []byte, _ int) []byte { return b }, "Nothing was recorded."},
+		"no recording": {[]string{"one\r\n"}, func([]byte, int) []byte { return []byte("<b>none</b>\n") }, loaded},
 	} {
-		id := w.record(policy.Session{User: ada}, "one\r\n")
-		path := recorder.Path(w.dir, string(id))
-		body, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, tt.change(body), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		id := w.record(policy.Session{User: ada}, tt.output...)
+		w.damage(id, tt.change)
 		b.open(w.base + "/sessions/" + string(id))
 		b.run(visible("#player-status:not(:empty)"))
+		t.Log(name)
 		do(b, chromedp.Poll[bool](fmt.Sprintf("document.querySelector('#player-status').textContent === %q", tt.want)))
 	}
 	b.forget("500") // which the browser logs

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,10 +22,15 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"sallyport/policy"
 	"sallyport/recorder"
+	"sallyport/recorder/archive"
 	"sallyport/recorder/catalog"
+	"sallyport/recorder/rectest"
 	"sallyport/recorder/redact"
+	"sallyport/recorder/sealed"
 	"sallyport/replay"
 	"sallyport/replay/web"
 )
@@ -107,13 +113,12 @@ func (p *idp) Exchange(_ context.Context, code, nonce, verifier, redirectURL str
 
 // world is a web server over real recordings.
 type world struct {
-	t        testing.TB
-	base     string
-	dir      string
-	idp      *idp
-	library  *replay.Library
-	catalog  *catalog.Catalog
-	recorder *recorder.Recorder
+	t       testing.TB
+	base    string
+	idp     *idp
+	library *replay.Library
+	catalog *catalog.Catalog
+	store   *rectest.Store
 
 	mu      sync.Mutex
 	log     bytes.Buffer
@@ -127,7 +132,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx := context.Background()
-	w := &world{t: t, dir: filepath.Join(t.TempDir(), "recordings"), idp: newIDP(t)}
+	w := &world{t: t, idp: newIDP(t)}
 	var err error
 	if w.catalog, err = catalog.Open(ctx, filepath.Join(t.TempDir(), "catalog.db")); err != nil {
 		t.Fatal(err)
@@ -137,14 +142,11 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.recorder, err = recorder.New(recorder.Options{Dir: w.dir, Now: w.now, NewMasker: func(s policy.Session) recorder.Masker {
+	w.store = rectest.New(t, recorder.Options{Now: w.now, NewMasker: func(s policy.Session) recorder.Masker {
 		return rules.NewMasker(s.Cols)
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w.library = &replay.Library{
-		Dir: w.dir, Catalog: w.catalog, Decide: w.decide, Audit: w.audit,
+		Archive: w.store.Archive, Keys: replay.Keys{View: []age.Identity{w.store.View}, Raw: []age.Identity{w.store.Raw}}, Catalog: w.catalog, Decide: w.decide, Audit: w.audit,
 		Target: func(name string) policy.Target { return policy.Target{Name: name} },
 	}
 	srv := httptest.NewUnstartedServer(nil)
@@ -252,7 +254,7 @@ func (w *world) record(s policy.Session, output ...string) policy.SessionID {
 		}
 	}
 	check(w.catalog.Begin(ctx, s))
-	rec, err := w.recorder.Open(ctx, s)
+	rec, err := w.store.Recorder.Open(ctx, s)
 	check(err)
 	var readers sync.WaitGroup
 	for _, stream := range []policy.Stream{policy.StreamOutput, policy.StreamStderr} {
@@ -278,6 +280,24 @@ func (w *world) record(s policy.Session, output ...string) policy.SessionID {
 	check(err)
 	check(w.catalog.Finish(ctx, sum))
 	return s.ID
+}
+
+// damage changes the segment of a recording, whose first block begins at an
+// offset that change is told.
+func (w *world) damage(id policy.SessionID, change func(segment []byte, block int) []byte) {
+	w.t.Helper()
+	path := filepath.Join(w.store.ArchiveDir(), archive.SegmentName(string(id), 0))
+	body, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	seg, err := sealed.Open(bytes.NewReader(body), int64(len(body)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(body, int(seg.Blocks()[0].Offset)), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // filled returns s with what it lacks of a shell on db1.

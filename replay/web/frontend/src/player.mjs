@@ -38,7 +38,7 @@ async function mount(element) {
     fail(element, "failed", "The recording could not be loaded", err);
     return;
   }
-  if (!/^\[/m.test(text)) {
+  if (!/^\[[^"]*"o"/m.test(text)) {
     fail(element, "empty", "Nothing was recorded");
     return;
   }
