@@ -219,15 +219,19 @@ func (rec *Recording) stream(s policy.Stream) (*stream, error) {
 }
 
 // waitForSpace blocks while too much waits to be sealed, or, for output, to be
-// delivered.
+// delivered. Input may go on for a while where output has to wait, so that it
+// can end what prints too much.
 func (rec *Recording) waitForSpace(output bool) error {
-	most := int64(rec.r.o.MaxPending)
+	most, more := int64(rec.r.o.MaxPending), 1
+	if !output {
+		more = 2
+	}
 	rec.qmu.Lock()
 	defer rec.qmu.Unlock()
 	for {
 		out, errs := &rec.out.queue, &rec.errs.queue
 		undelivered := out.end - out.taken + errs.end - errs.taken
-		backlog := rec.unsealed > rec.r.sealShare() || rec.unstored > maxUnstored
+		backlog := rec.unsealed > more*rec.r.sealShare() || rec.unstored > more*maxUnstored
 		switch {
 		case rec.err != nil:
 			return rec.err
