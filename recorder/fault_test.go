@@ -27,6 +27,7 @@ type faulty struct {
 
 func (d *faulty) options() journal.Options {
 	return journal.Options{
+		FileSize: 64 << 10, Reserve: 8 << 10,
 		Write: func(f *os.File, p []byte) (int, error) {
 			if d.writeErr == nil || !d.on.Load() {
 				return f.Write(p)
