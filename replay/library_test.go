@@ -36,14 +36,14 @@ permit(principal in Group::"auditors", action in [Action::"replay", Action::"rep
 // world is a library over real recordings.
 type world struct {
 	*replay.Library
-	t       *testing.T
+	t       testing.TB
 	store   *rectest.Store
 	cat     *catalog.Catalog
 	entries []policy.Entry
 	broken  error // what the ledger says, if it fails
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	dir := t.TempDir()
 	rules, err := redact.Compile(redact.Config{})
