@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"filippo.io/age"
+	"golang.org/x/mod/sumdb/note"
+
+	"sallyport/recorder/ledger"
 	"sallyport/recorder/sealed"
 )
 
@@ -47,26 +49,15 @@ type CheckpointYAML struct {
 	Syslog string `yaml:"syslog"` // unix:///dev/log, udp://HOST:514 or tcp://HOST:514
 }
 
-// syslogAddress splits an address of a syslog server for net.Dial.
-func syslogAddress(raw string) (network, address string, err error) {
-	u, err := url.Parse(raw)
-	bad := fmt.Errorf("want unix:///dev/log, udp://HOST:514 or tcp://HOST:514, found %q", raw)
-	if err != nil || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", "", bad
+// place is where p leads. v is the ledger's public key.
+func (p CheckpointYAML) place(v note.Verifier) (ledger.Place, error) {
+	switch {
+	case p.HTTP != "":
+		return ledger.HTTPPlace(p.HTTP)
+	case p.Syslog != "":
+		return ledger.SyslogPlace(p.Syslog)
 	}
-	switch u.Scheme {
-	case "unix":
-		if u.Host != "" || !filepath.IsAbs(u.Path) {
-			return "", "", bad
-		}
-		return "unix", u.Path, nil
-	case "udp", "tcp":
-		if checkHostPort(u.Host) != nil || u.Path != "" {
-			return "", "", bad
-		}
-		return u.Scheme, u.Host, nil
-	}
-	return "", "", bad
+	return ledger.FilePlace(p.File, v), nil
 }
 
 // storageDefaults fills in what the storage part of the file leaves out.
@@ -145,24 +136,17 @@ func (c *Config) checkLedger() error {
 	}
 	for i, p := range c.Ledger.Checkpoints {
 		path := fmt.Sprintf("ledger.checkpoints[%d]", i)
-		given := 0
-		for _, s := range []string{p.File, p.HTTP, p.Syslog} {
-			if s != "" {
-				given++
+		var given []string
+		for field, value := range map[string]string{"file": p.File, "http": p.HTTP, "syslog": p.Syslog} {
+			if value != "" {
+				given = append(given, field)
 			}
 		}
-		if given != 1 {
+		if len(given) != 1 {
 			return c.dec.at(path, "want exactly one of file, http and syslog")
 		}
-		if p.HTTP != "" {
-			if err := c.checkURL(path+".http", p.HTTP); err != nil {
-				return err
-			}
-		}
-		if p.Syslog != "" {
-			if _, _, err := syslogAddress(p.Syslog); err != nil {
-				return c.dec.at(path+".syslog", "%v", err)
-			}
+		if _, err := p.place(nil); err != nil {
+			return c.dec.at(path+"."+given[0], "%v", err)
 		}
 	}
 	return nil
@@ -178,6 +162,17 @@ func (c *Config) checkMetrics() error {
 		}
 	}
 	return nil
+}
+
+// metricsAllow are the addresses elsewhere that may read the metrics.
+func (c *Config) metricsAllow() []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range c.Web.MetricsAllow {
+		if p, err := prefixOf(a); err == nil { // checked when the file was read
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // prefixOf reads an address or a prefix.

@@ -14,7 +14,7 @@ import (
 func (n *node) console(ctx context.Context, c bastion.ConsoleCall) int {
 	env := console.Env{
 		Viewer:  replay.Viewer{User: c.Identity.User, Source: c.Source.Addr(), Via: "ssh"},
-		Library: n.library, Out: c.Out, Err: c.Err, CALine: n.caLine(), Expires: c.Identity.Expires,
+		Library: n.library, Keeping: n.keepingFor(c), Out: c.Out, Err: c.Err, CALine: n.caLine(), Expires: c.Identity.Expires,
 		Targets: func() []console.TargetView { return n.reachable(c) },
 		Certificate: func(ctx context.Context) (string, error) {
 			line, err := n.certificate(ctx, c)

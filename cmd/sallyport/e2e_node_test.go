@@ -33,7 +33,9 @@ permit(principal, action == Action::"replay", resource) when { context has owner
 type ownNode struct {
 	t       testing.TB
 	dir     string
+	data    string
 	addr    string
+	web     string // address of its pages
 	key     string // dora's, with a certificate beside it
 	process *exec.Cmd
 }
@@ -42,6 +44,7 @@ type ownNode struct {
 type nodeOptions struct {
 	issuer, clientID string
 	data             string
+	web              string // listener; none by default
 	targets          string // YAML list items
 }
 
@@ -59,8 +62,12 @@ func newNode(t testing.TB, o nodeOptions) *ownNode {
 	if o.data == "" {
 		o.data = filepath.Join(n.dir, "data")
 	}
+	if o.web == "" {
+		o.web = "off"
+	}
+	n.data = o.data
 	n.write("policy.cedar", nodePolicy)
-	n.write("sallyport.yaml", fmt.Sprintf("data: %s\nssh: {listen: '127.0.0.1:0', name: bastion, suffix: test.internal}\nweb: {listen: 'off'}\noidc: {issuer: '%s', client_id: %s}\ntargets:\n%s", o.data, o.issuer, o.clientID, o.targets))
+	n.write("sallyport.yaml", fmt.Sprintf("data: %s\nssh: {listen: '127.0.0.1:0', name: bastion, suffix: test.internal}\nweb: {listen: '%s'}\noidc: {issuer: '%s', client_id: %s}\ntargets:\n%s", o.data, o.web, o.issuer, o.clientID, o.targets))
 	n.enroll(o.data)
 	return n
 }
@@ -132,7 +139,7 @@ func (n *ownNode) target(addr, login string, hostKey ssh.PublicKey) {
 	n.write("sallyport.yaml", string(text)+fmt.Sprintf("  - {name: t1, address: '%s', logins: [%s], host_keys: ['%s']}\n", addr, login, sshtest.AuthorizedKey(hostKey)))
 }
 
-var readyRE = regexp.MustCompile(`msg=ready ssh=(\S+)`)
+var readyRE = regexp.MustCompile(`msg=ready ssh=(\S+) web=(\S+)`)
 
 // start runs the bastion until the test ends, and writes dora's ssh_config.
 func (n *ownNode) start() {
@@ -149,7 +156,7 @@ func (n *ownNode) start() {
 		b, _ := os.ReadFile(log)
 		m := readyRE.FindSubmatch(b)
 		if m != nil {
-			n.addr = string(m[1])
+			n.addr, n.web = string(m[1]), "http://"+string(m[2])
 		}
 		return m != nil
 	})
@@ -208,7 +215,7 @@ func (n *ownNode) ssh(stdin string, args ...string) answer {
 // recordings lists what the catalog holds, through the product's own verb.
 func (n *ownNode) recordings(state string) string {
 	n.t.Helper()
-	out, err := exec.Command(binary(n.t, "sallyport"), "ls", "--dir", filepath.Join(n.dir, "data"), "--state", state, "--json").CombinedOutput()
+	out, err := exec.Command(binary(n.t, "sallyport"), "ls", "--dir", n.data, "--state", state, "--json").CombinedOutput()
 	if err != nil {
 		n.t.Fatalf("%v\n%s", err, out)
 	}

@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"filippo.io/age/plugin"
 	"golang.org/x/mod/sumdb/note"
 
 	"sallyport/recorder/sealed"
+	"sallyport/replay"
 )
 
 // keysDir names the files of the record's keys, below the data directory.
@@ -101,6 +103,23 @@ func (c *Config) pair(path string, list []string, file, made string) ([]age.Reci
 		return nil, nil, c.dec.at(path, "%s: %v; name its recipient here", file, err)
 	}
 	return to, ids, nil
+}
+
+// identities are what this server opens recordings with.
+func (k *recordKeys) identities() replay.Keys {
+	return replay.Keys{View: k.viewIDs, Raw: k.rawIDs}
+}
+
+// askingIdentities is readIdentities for somebody at a terminal, whom a plugin
+// may ask for a PIN or a touch.
+func askingIdentities(file string) ([]age.Identity, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	say := func(format string, v ...any) { fmt.Fprintf(os.Stderr, format+"\n", v...) }
+	return sealed.ParseIdentitiesAsking(f, file, plugin.NewTerminalUI(say, say))
 }
 
 // recipientsOf returns the public halves of native identities.

@@ -18,6 +18,7 @@ type metrics struct {
 	archiveFailures prometheus.Counter
 	refused         *prometheus.CounterVec // sessions that did not start, by reason
 	placeFailures   *prometheus.CounterVec // checkpoints that a place outside did not take
+	published       *prometheus.GaugeVec   // when it last took one
 }
 
 func newMetrics() *metrics {
@@ -30,13 +31,14 @@ func newMetrics() *metrics {
 		archiveFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_archive_failures_total", Help: "Objects that the archive did not take; each is tried again."}),
 		refused:         prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_sessions_refused_total", Help: "Sessions that did not start although policy allowed them."}, []string{"reason"}),
 		placeFailures:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_checkpoint_failures_total", Help: "Checkpoints that a place outside did not take; the next one is tried again."}, []string{"place"}),
+		published:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_checkpoint_published_timestamp_seconds", Help: "When a place outside last took a checkpoint, in Unix time."}, []string{"place"}),
 	}
 	for _, reason := range []string{refusedDisk, refusedRecorder, refusedCatalog} {
 		m.refused.WithLabelValues(reason)
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "sallyport_build_info", Help: "1, with the version that runs.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.commitSeconds, m.archiveSeconds, m.archiveFailures, m.refused, m.placeFailures, build,
+	m.registry.MustRegister(m.commitSeconds, m.archiveSeconds, m.archiveFailures, m.refused, m.placeFailures, m.published, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -18,50 +18,65 @@ import (
 	"sallyport/certs/signin"
 	"sallyport/policy"
 	"sallyport/recorder"
+	"sallyport/recorder/archive"
 	"sallyport/recorder/catalog"
+	"sallyport/recorder/journal"
 	"sallyport/recorder/ledger"
-	"sallyport/recorder/redact"
 	"sallyport/replay"
 )
 
 // dataDir names the files of one node below its data directory.
 type dataDir string
 
-func (d dataDir) cas() string        { return filepath.Join(string(d), "ca") }
-func (d dataDir) hostKey() string    { return filepath.Join(string(d), "host_key") }
-func (d dataDir) recordings() string { return filepath.Join(string(d), "recordings") }
-func (d dataDir) catalog() string    { return filepath.Join(string(d), "catalog.sqlite") }
-func (d dataDir) lock() string       { return filepath.Join(string(d), "lock") }
-func (d dataDir) archive() string    { return filepath.Join(string(d), "archive") }
-func (d dataDir) ledger() string     { return filepath.Join(string(d), "ledger.jsonl") }
+func (d dataDir) cas() string     { return filepath.Join(string(d), "ca") }
+func (d dataDir) hostKey() string { return filepath.Join(string(d), "host_key") }
+func (d dataDir) catalog() string { return filepath.Join(string(d), "catalog.sqlite") }
+func (d dataDir) lock() string    { return filepath.Join(string(d), "lock") }
 
 // node is one running bastion: everything that its listeners share.
 type node struct {
 	cfg      *Config
+	o        startOptions
 	log      *slog.Logger
+	metrics  *metrics
 	cas      *certs.Authorities
 	hostKey  ssh.Signer
 	issuer   *certs.Issuer
+	keys     *recordKeys
 	catalog  *catalog.Catalog
 	ledger   *ledger.Ledger
+	archive  archive.Store
+	journal  *journal.Journal
 	recorder *recorder.Recorder
+	keeper   *archive.Keeper
+	places   []ledger.Place // that remember checkpoints
+	copied   int64          // entries that the archive has a copy of; used by one goroutine at a time
+	disk     *diskWatch
+	live     liveSessions
 	policy   *policy.Store
 	idp      *signin.Provider
 	library  *replay.Library
 	targets  atomic.Pointer[targetSet]
-	lock     *os.File // held while the node runs
+	digest   atomic.Pointer[string] // of the configuration in force
+	lock     *os.File               // held while the node runs
 	hosts    hostCerts
+}
+
+// startOptions are what the command line says about a start.
+type startOptions struct {
+	acceptRollback bool // go on with a ledger that is smaller than remembered
 }
 
 // openNode loads or creates everything below the data directory, and closes
 // what an earlier run left open. The caller closes the node.
-func openNode(ctx context.Context, cfg *Config, log *slog.Logger) (*node, error) {
-	n := &node{cfg: cfg, log: log}
+func openNode(ctx context.Context, cfg *Config, log *slog.Logger, o startOptions) (*node, error) {
+	n := &node{cfg: cfg, o: o, log: log, metrics: newMetrics()}
+	n.digest.Store(&cfg.digest)
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
 	}{
-		{"the keys", n.openKeys}, {"the policy", n.openPolicy}, {"the store", n.openStore},
+		{"the keys", n.openKeys}, {"the policy", n.openPolicy}, {"the store", n.openStore}, {"the library", n.openLibrary},
 		{"the identity provider", n.openIdentity}, {"recordings of an earlier run", n.recover},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -69,12 +84,20 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger) (*node, error)
 			return nil, fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
+	n.metrics.watch(n.sample)
 	return n, nil
 }
 
-// Close closes what openNode opened.
+// Close closes what openNode opened, the recorder first: what it has not stored
+// stays in the journal.
 func (n *node) Close() error {
 	var err error
+	if n.recorder != nil {
+		err = errors.Join(err, n.recorder.Close())
+	}
+	if n.journal != nil {
+		err = errors.Join(err, n.journal.Close())
+	}
 	if n.ledger != nil {
 		err = errors.Join(err, n.ledger.Close())
 	}
@@ -126,34 +149,10 @@ func (n *node) openPolicy(context.Context) error {
 	return nil
 }
 
-func (n *node) openStore(ctx context.Context) error {
-	data := dataDir(n.cfg.Data)
-	rules, err := redact.Compile(n.cfg.redactConfig())
-	if err != nil {
-		return err
-	}
-	if n.ledger, err = ledger.Open(data.ledger()); err != nil {
-		return err
-	}
-	if n.catalog, err = catalog.Open(ctx, data.catalog()); err != nil {
-		return err
-	}
-	n.recorder, err = recorder.New(recorder.Options{
-		Dir: data.recordings(),
-		NewMasker: func(s policy.Session) recorder.Masker {
-			cols := 0
-			if s.TTY {
-				cols = s.Cols
-			}
-			return rules.NewMasker(cols)
-		},
-	})
-	if err != nil {
-		return err
-	}
+func (n *node) openLibrary(context.Context) error {
 	n.issuer = &certs.Issuer{CAs: n.cas, Serial: n.catalog.NextSerial}
 	n.library = &replay.Library{
-		Dir: data.recordings(), Catalog: n.catalog, Decide: n.decide, Audit: n.audit,
+		Archive: n.archive, Keys: n.keys.identities(), Catalog: n.catalog, Flush: n.recorder.Flush, Decide: n.decide, Audit: n.audit,
 		Target: func(name string) policy.Target {
 			if t, ok := n.targets.Load().lookup(name); ok {
 				return t
@@ -179,6 +178,9 @@ func (n *node) openIdentity(context.Context) error {
 // recover seals what a crash left open and brings the index up to date. What
 // can be recovered is, also when something else cannot: it is not found again.
 func (n *node) recover(ctx context.Context) error {
+	if err := n.keeper.Recover(ctx); err != nil {
+		return fmt.Errorf("a recording whose deletion was interrupted: %w", err)
+	}
 	found, err := n.recorder.Recover(ctx)
 	for _, r := range found {
 		n.log.Warn("a recording was interrupted", "session", r.Session.ID, "user", r.Session.User.String(), "target", r.Session.Target)
@@ -190,14 +192,19 @@ func (n *node) recover(ctx context.Context) error {
 // reindex settles the recordings that a crash, or a failure of the catalog,
 // kept open in the index although they are sealed.
 func (n *node) reindex(ctx context.Context) error {
+	sealed := replay.ArchiveCatalog{Archive: n.archive, Keys: n.keys.identities()}
 	open, err := n.catalog.Recordings(ctx, catalog.Filter{State: policy.RecordingOpen})
 	for _, r := range open {
-		sealed, readErr := recorder.ReadManifest(dataDir(n.cfg.Data).recordings(), r.Session.ID)
+		found, readErr := sealed.Recording(ctx, r.Session.ID)
 		if readErr != nil {
-			n.log.Error("a recording that the catalog has as open cannot be found", "session", r.Session.ID, "error", readErr)
+			n.log.Error("a recording that the catalog has as open cannot be read", "session", r.Session.ID, "error", readErr)
 			continue
 		}
-		err = errors.Join(err, n.settle(ctx, sealed, "the bastion stopped when the session had ended"))
+		if found.Summary.State == policy.RecordingOpen || found.Session.User.IsZero() {
+			n.log.Error("a recording that the catalog has as open has no end that can be read, and nothing of it is in the journal", "session", r.Session.ID, "reason", found.Summary.End.Reason)
+			continue
+		}
+		err = errors.Join(err, n.settle(ctx, found, "the bastion stopped when the session had ended"))
 	}
 	return err
 }
@@ -208,6 +215,16 @@ func (n *node) settle(ctx context.Context, r policy.Recording, reason string) er
 		return err
 	}
 	return n.audit(ctx, sessionEntry(policy.EntrySessionEnd, r.Session, string(r.Summary.State), reason))
+}
+
+// enter is audit for several entries.
+func (n *node) enter(ctx context.Context, entries ...policy.Entry) error {
+	for _, e := range entries {
+		if err := n.audit(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // audit writes an entry to the ledger and to the log. It returns once the
@@ -230,8 +247,10 @@ func (n *node) audit(ctx context.Context, e policy.Entry) error {
 			args = append(args, kv[0], kv[1])
 		}
 	}
-	for _, k := range sortedKeys(e.Detail) {
-		args = append(args, k, e.Detail[k])
+	for _, m := range []map[string]string{e.Ref, e.Detail} {
+		for _, k := range sortedKeys(m) {
+			args = append(args, k, m[k])
+		}
 	}
 	n.log.InfoContext(ctx, "entry", args...)
 	return nil
@@ -251,7 +270,7 @@ func (n *node) reload(ctx context.Context, configFile string) {
 		n.log.Error("the new policy is not in force; the old one stays", "error", err)
 	} else if changed {
 		n.log.Info("the new policy is in force", "file", n.cfg.Policy)
-		_ = n.audit(ctx, policy.Entry{Kind: policy.EntryPolicyLoad, Detail: map[string]string{"file": n.cfg.Policy}})
+		_ = n.audit(ctx, n.policyEntry())
 	}
 	if configFile == "" {
 		return
@@ -261,8 +280,31 @@ func (n *node) reload(ctx context.Context, configFile string) {
 		n.log.Error("the targets of the new configuration are not in force; the old ones stay", "error", err)
 		return
 	}
+	before := *n.digest.Load()
 	n.targets.Store(newTargetSet(cfg, n.cas.Host.PublicKey()))
+	n.digest.Store(&cfg.digest)
 	n.log.Info("targets loaded", "count", len(cfg.Targets))
+	if cfg.digest != before {
+		_ = n.audit(ctx, n.configEntry(configFile))
+	}
+}
+
+// policyEntry says which policy is in force from now on.
+func (n *node) policyEntry() policy.Entry {
+	return policy.Entry{Kind: policy.EntryPolicyLoad, Detail: map[string]string{"file": n.cfg.Policy},
+		Ref: map[string]string{"policy": n.policy.Digest()}}
+}
+
+// configEntry says which configuration is in force from now on: all of it at
+// the start, its targets after that.
+func (n *node) configEntry(file string) policy.Entry {
+	return policy.Entry{Kind: policy.EntryConfig, Detail: map[string]string{"file": file, "targets": fmt.Sprint(len(n.targets.Load().list))},
+		Ref: map[string]string{"config": *n.digest.Load(), "policy": n.policy.Digest()}}
+}
+
+// digests are those of the policy and of the configuration in force.
+func (n *node) digests() (policyDigest, configDigest string) {
+	return n.policy.Digest(), *n.digest.Load()
 }
 
 // targetSet finds targets by name; it never changes.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,35 +11,61 @@ import (
 	"os/user"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"sallyport/bastion/console"
-	"sallyport/policy"
-	"sallyport/recorder/catalog"
-	"sallyport/recorder/ledger"
 	"sallyport/replay"
 )
 
-// readingCommands are the console's reading verbs: on the machine itself with
-// --dir, where file permissions decide and the look is entered all the same, or
-// on a bastion with --bastion, through the stock ssh client.
+// readingCommands are the console's verbs about recordings: on the machine
+// itself with --dir, where file permissions decide and the look is entered all
+// the same; on a copy of an archive with --archive; or on a bastion with
+// --bastion, through the stock ssh client.
 func readingCommands() []*cobra.Command {
 	var cmds []*cobra.Command
-	for _, verb := range console.Commands(console.Env{Library: &replay.Library{}, Viewer: replay.Viewer{Local: true}}) {
+	for _, verb := range console.Commands(localEnv()) {
 		cmds = append(cmds, readingVerb(verb.Name()))
 	}
 	return cmds
 }
 
+// localEnv is what the verbs know of whoever runs them on the machine itself.
+func localEnv() console.Env {
+	return console.Env{Viewer: replay.Viewer{Local: true, Via: "local " + accountName()}, Library: &replay.Library{}, Keeping: &console.Keeping{}}
+}
+
+// source says where a reading verb reads.
+type source struct {
+	dir, bastion, archive string
+	identities            []string
+}
+
+// keeping are the verbs that change what becomes of a recording, for which a
+// copy of an archive is not enough.
+var keeping = map[string]bool{"hold": true, "unhold": true, "delete": true}
+
+func (s *source) addFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.dir, "dir", "", "data `DIR` of the bastion on this machine")
+	f.StringVar(&s.bastion, "bastion", "", "`HOST:PORT` or ssh alias of a bastion")
+	cmd.MarkFlagsMutuallyExclusive("dir", "bastion")
+	f.StringVar(&s.archive, "archive", "", "`DIR` of the recordings: a copy of an archive,\nor with --dir one that lies elsewhere")
+	cmd.MarkFlagsMutuallyExclusive("archive", "bastion")
+	if !keeping[cmd.Name()] {
+		f.StringSliceVar(&s.identities, "identity", nil, "age identity `FILE` that opens recordings, may be repeated")
+		cmd.MarkFlagsMutuallyExclusive("identity", "bastion")
+	}
+}
+
 // readingVerb is the console's verb with flags that say where to read.
 func readingVerb(name string) *cobra.Command {
-	var dir, bastion string
+	var from source
 	out, errOut := &lateWriter{}, &lateWriter{}
-	env := console.Env{Viewer: replay.Viewer{Local: true, Via: "local " + accountName()}, Library: &replay.Library{}, Out: out, Err: errOut}
+	env := localEnv()
+	env.Out, env.Err = out, errOut
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
 		env.OpenTerminal = openLocalTerminal
 	}
@@ -50,21 +75,19 @@ func readingVerb(name string) *cobra.Command {
 			cmd = c
 		}
 	}
-	cmd.Flags().StringVar(&dir, "dir", "", "data `DIR` of the bastion on this machine")
-	cmd.Flags().StringVar(&bastion, "bastion", "", "`HOST:PORT` or ssh alias of a bastion")
-	cmd.MarkFlagsMutuallyExclusive("dir", "bastion")
+	from.addFlags(cmd)
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		out.w, errOut.w = cmd.OutOrStdout(), cmd.ErrOrStderr()
 		switch {
-		case bastion != "":
-			return runThere(cmd, bastion, args)
-		case dir == "" && name == "play" && len(args) == 1 && isFile(args[0]):
+		case from.bastion != "":
+			return runThere(cmd, from.bastion, args)
+		case from.dir == "" && name == "play" && len(args) == 1 && isFile(args[0]):
 			return run(cmd, args)
-		case dir == "":
+		case from.dir == "" && (from.archive == "" || keeping[name]):
 			return &usageError{"where from? give --dir DATA on the bastion's own machine, or --bastion HOST:PORT"}
 		}
-		closeAll, err := openLocal(cmd.Context(), dataDir(dir), env.Library)
+		closeAll, err := from.open(cmd.Context(), env)
 		if err != nil {
 			return err
 		}
@@ -76,6 +99,11 @@ func readingVerb(name string) *cobra.Command {
 func isFile(name string) bool {
 	st, err := os.Stat(name)
 	return err == nil && st.Mode().IsRegular()
+}
+
+func isDir(name string) bool {
+	st, err := os.Stat(name)
+	return err == nil && st.IsDir()
 }
 
 // runThere runs the verb on a bastion with the stock client, so that its
@@ -119,27 +147,6 @@ func quoteWord(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`
 type lateWriter struct{ w io.Writer }
 
 func (l *lateWriter) Write(p []byte) (int, error) { return l.w.Write(p) }
-
-// openLocal fills library from a data directory.
-func openLocal(ctx context.Context, d dataDir, library *replay.Library) (func() error, error) {
-	if err := mustExist(d.catalog()); err != nil {
-		return nil, err
-	}
-	cat, err := catalog.Open(ctx, d.catalog())
-	if err != nil {
-		return nil, err
-	}
-	book, err := ledger.Open(d.ledger())
-	if err != nil {
-		return nil, errors.Join(err, cat.Close())
-	}
-	*library = replay.Library{Dir: d.recordings(), Catalog: cat,
-		Audit: func(ctx context.Context, e policy.Entry) error {
-			e.Time = time.Now()
-			return book.Append(ctx, e)
-		}}
-	return func() error { return errors.Join(book.Close(), cat.Close()) }, nil
-}
 
 // mustExist says plainly that a directory holds no bastion's data.
 func mustExist(file string) error {

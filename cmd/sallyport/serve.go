@@ -21,12 +21,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/bastion"
-	"sallyport/bastion/proxy"
 	"sallyport/bastion/upstream"
 	"sallyport/certs"
 	"sallyport/policy"
-	"sallyport/recorder"
-	"sallyport/recorder/catalog"
 	"sallyport/replay/web"
 )
 
@@ -46,12 +43,18 @@ func addConfigFlag(cmd *cobra.Command, file *string) {
 
 func serveCommand() *cobra.Command {
 	var file string
+	var o startOptions
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run the bastion",
 		Long: `Run the bastion and its web pages. SIGHUP loads the policy and the targets
-again, and opens the log file again; what is bad stays out. SIGTERM ends live sessions, seals their recordings
-and stops.`,
+again, and opens the log file again; what is bad stays out. SIGTERM ends live
+sessions, seals their recordings and stops.
+
+A ledger that is smaller than what a place outside remembers of it, or another
+one, was rolled back or replaced, and the bastion does not start.
+--accept-rollback starts all the same, for example after a restore from an older
+backup; that becomes an entry of its own.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := LoadConfig(file)
@@ -63,19 +66,20 @@ and stops.`,
 				return err
 			}
 			defer logFile.Close()
-			return serve(cmd.Context(), cfg, file, log, logFile)
+			return serve(cmd.Context(), cfg, file, log, logFile, o)
 		},
 	}
 	addConfigFlag(cmd, &file)
+	cmd.Flags().BoolVar(&o.acceptRollback, "accept-rollback", false, "start with a ledger that does not fit what is remembered of it")
 	return cmd
 }
 
 // serve runs until ctx ends or a listener fails.
-func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger, logFile *logFile) (err error) {
+func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger, logFile *logFile, o startOptions) (err error) {
 	hup := make(chan os.Signal, 1) // from the first moment on: SIGHUP would end the process
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	n, err := openNode(ctx, cfg, log)
+	n, err := openNode(ctx, cfg, log, o)
 	if err != nil {
 		return err
 	}
@@ -92,7 +96,7 @@ func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger, logF
 	if webListener != nil {
 		defer webListener.Close()
 	}
-	if err := n.audit(ctx, policy.Entry{Kind: policy.EntryNodeStart, Detail: map[string]string{"version": version}}); err != nil {
+	if err := n.enterStart(ctx, file); err != nil {
 		return err
 	}
 	front, err := n.newBastion()
@@ -112,12 +116,30 @@ func serve(ctx context.Context, cfg *Config, file string, log *slog.Logger, logF
 			n.reload(ctx, file)
 		})
 	})
-	log.Info("ready", "ssh", sshListener.Addr().String(), "web", cfg.Web.URL, "name", cfg.SSH.Name, "targets", len(cfg.Targets))
+	n.housekeeping(ctx, g)
+	stopPublishing := n.publish()
+	defer stopPublishing()
+	web := "off"
+	if webListener != nil {
+		web = webListener.Addr().String()
+	}
+	log.Info("ready", "ssh", sshListener.Addr().String(), "web", web, "url", cfg.Web.URL, "name", cfg.SSH.Name, "targets", len(cfg.Targets))
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, n.audit(context.WithoutCancel(ctx), policy.Entry{Kind: policy.EntryNodeStop}))
+	return errors.Join(err, n.audit(context.WithoutCancel(ctx), policy.Entry{Kind: policy.EntryNodeStop}), n.lastCheckpoint(stopPublishing))
+}
+
+// enterStart enters that the node starts, and by which rules.
+func (n *node) enterStart(ctx context.Context, file string) error {
+	start := policy.Entry{Kind: policy.EntryNodeStart, Detail: map[string]string{"version": version}}
+	for _, e := range []policy.Entry{start, n.configEntry(file)} {
+		if err := n.audit(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // onHangup calls reload on every SIGHUP until ctx ends.
@@ -150,6 +172,8 @@ func (n *node) newBastion() (*bastion.Server, error) {
 		},
 		Console:    n.console,
 		Audit:      n.audit,
+		Digests:    n.digests,
+		Live:       n.live.begin,
 		HelpSignIn: n.helpSignIn(),
 		EnvAllow:   n.cfg.SSH.Env,
 		Log:        n.log,
@@ -167,43 +191,6 @@ func (n *node) helpSignIn() string {
 func (n *node) upstreamSigner(ctx context.Context, r upstream.Request) (ssh.Signer, error) {
 	return n.issuer.Target(ctx, certs.TargetRequest{User: r.User, Login: r.Login, Target: r.Target.Name,
 		Connection: r.Connection, SourceAddress: n.cfg.sourceAddress(r.Local), TTL: upstreamCertLifetime})
-}
-
-// openRecording opens the recording and indexes it. A session that cannot be
-// recorded does not start (invariant I4).
-func (n *node) openRecording(ctx context.Context, s policy.Session) (proxy.Recording, error) {
-	rec, err := n.recorder.Open(ctx, s)
-	if err != nil {
-		n.log.Error("a recording cannot be opened", "session", s.ID, "error", err)
-		return nil, &userError{"The session is not started because it cannot be recorded.", err}
-	}
-	if err := n.catalog.Begin(ctx, s); err != nil {
-		n.log.Error("a session cannot be indexed", "session", s.ID, "error", err)
-		_, closeErr := rec.Close(policy.End{Reason: "the catalog refused the session"})
-		return nil, &userError{"The session is not started because it cannot be indexed.", errors.Join(err, closeErr)}
-	}
-	return &indexedRecording{Recording: rec, node: n}, nil
-}
-
-// indexedRecording tells the catalog when its recording is sealed.
-type indexedRecording struct {
-	*recorder.Recording
-	node *node
-}
-
-// Close seals the recording, then finishes its row in the catalog. The sealed
-// file is what counts: the index can be rebuilt, so its failure is logged only.
-func (r *indexedRecording) Close(end policy.End) (policy.Summary, error) {
-	sum, err := r.Recording.Close(end)
-	if sum.ID == "" {
-		return sum, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if finishErr := r.node.catalog.Finish(ctx, sum); finishErr != nil {
-		r.node.log.Error("the catalog was not updated; `sallyport ls` may show the session as open", "session", sum.ID, "error", finishErr)
-	}
-	return sum, err
 }
 
 func listenWeb(cfg WebConfig) (net.Listener, error) {
@@ -225,9 +212,17 @@ func listenWeb(cfg WebConfig) (net.Listener, error) {
 	return tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"h2", "http/1.1"}}), nil
 }
 
+// metricsHandler answers /metrics, or is nil where that is off.
+func (n *node) metricsHandler() http.Handler {
+	if n.cfg.Web.Metrics == "off" {
+		return nil
+	}
+	return n.metrics.handler()
+}
+
 func (n *node) serveWeb(ctx context.Context, l net.Listener) error {
 	handler, err := web.New(web.Config{Library: n.library, SignIn: n.idp, BaseURL: n.cfg.Web.URL, WellKnown: n.wellKnown(),
-		Ready: n.ready, Log: n.log, Allow: n.allowWeb, Still: n.stillWeb})
+		Ready: n.ready, Metrics: n.metricsHandler(), MetricsAllow: n.cfg.metricsAllow(), Log: n.log, Allow: n.allowWeb, Still: n.stillWeb})
 	if err != nil {
 		return err
 	}
@@ -289,17 +284,13 @@ func sameClaims(a, b policy.User) bool {
 	return a.Name == b.Name && a.Email == b.Email && slices.Equal(sorted(a.Groups), sorted(b.Groups))
 }
 
-// wellKnown is what anybody may know: the public halves of the authorities.
+// wellKnown is what anybody may know: the public halves of the authorities and
+// of the ledger's key.
 func (n *node) wellKnown() any {
 	line := func(a *certs.Authority) string {
 		return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(a.PublicKey())))
 	}
 	return map[string]any{"name": n.cfg.SSH.Name, "suffix": n.cfg.SSH.Suffix, "known_hosts": n.caLine(),
-		"client_ca": line(n.cas.Client), "target_ca": line(n.cas.Target), "host_ca": line(n.cas.Host)}
-}
-
-// ready says whether the node can take sessions: its stores answer.
-func (n *node) ready(ctx context.Context) error {
-	_, err := n.catalog.Recordings(ctx, catalog.Filter{Limit: 1})
-	return err
+		"client_ca": line(n.cas.Client), "target_ca": line(n.cas.Target), "host_ca": line(n.cas.Host),
+		"ledger_key": n.keys.ledgerKey}
 }

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"filippo.io/age"
+
+	"sallyport/bastion/console"
+	"sallyport/policy"
+	"sallyport/recorder/archive"
+	"sallyport/recorder/catalog"
+	"sallyport/recorder/ledger"
+	"sallyport/replay"
+)
+
+// open fills what the verbs of env read from, and returns what closes it.
+func (s *source) open(ctx context.Context, env console.Env) (func() error, error) {
+	keys, err := s.keys()
+	if err != nil {
+		return nil, err
+	}
+	if s.dir == "" {
+		return s.openCopy(env, keys)
+	}
+	d := dataDir(s.dir)
+	if err := mustExist(d.catalog()); err != nil {
+		return nil, err
+	}
+	cat, err := catalog.Open(ctx, d.catalog())
+	if err != nil {
+		return nil, err
+	}
+	store, err := s.store()
+	if err != nil {
+		return nil, errors.Join(err, cat.Close())
+	}
+	book := &localLedger{dir: d}
+	*env.Library = replay.Library{Archive: store, Keys: keys, Catalog: cat, Audit: func(ctx context.Context, e policy.Entry) error { return book.append(ctx, e) }}
+	*env.Keeping = localKeeping(newKeeper(store, cat, book.append), env.Viewer)
+	return func() error { return errors.Join(book.Close(), cat.Close()) }, nil
+}
+
+// openCopy reads a copy of an archive on a machine without a bastion: there is
+// no index, and no ledger that the look could be entered in.
+func (s *source) openCopy(env console.Env, keys replay.Keys) (func() error, error) {
+	if len(s.identities) == 0 {
+		return nil, &usageError{"--archive takes --identity FILE, which opens the recordings, or --dir DATA"}
+	}
+	store, err := s.store()
+	if err != nil {
+		return nil, err
+	}
+	*env.Library = replay.Library{Archive: store, Keys: keys, Catalog: &replay.ArchiveCatalog{Archive: store, Keys: keys},
+		Audit: func(context.Context, policy.Entry) error { return nil }}
+	return func() error { return nil }, nil
+}
+
+// store opens the archive that s names, which must be there.
+func (s *source) store() (archive.Store, error) {
+	dir := s.archive
+	if dir == "" {
+		dir = dataDir(s.dir).archive()
+	}
+	if !isDir(dir) {
+		return nil, fmt.Errorf("%s is no folder; where are the recordings? --archive says so where the configuration has recordings.archive", dir)
+	}
+	return archive.OpenDir(dir, archive.DirOptions{})
+}
+
+// keys are the identities that s names, and those of the data directory.
+func (s *source) keys() (replay.Keys, error) {
+	var k replay.Keys
+	for _, file := range s.identities {
+		ids, err := askingIdentities(file)
+		if err != nil {
+			return k, err
+		}
+		// An identity does not say what it is for.
+		k.View, k.Raw = append(k.View, ids...), append(k.Raw, ids...)
+	}
+	if s.dir == "" {
+		return k, nil
+	}
+	for file, to := range map[string]*[]age.Identity{dataDir(s.dir).keys().view(): &k.View, dataDir(s.dir).keys().raw(): &k.Raw} {
+		ids, err := readIdentities(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return k, err
+		}
+		*to = append(*to, ids...)
+	}
+	return k, nil
+}
+
+// localLedger is the ledger of a data directory, beside the bastion that may be
+// running on it. It is opened for the first entry: most verbs make none, and
+// opening it means to read it.
+type localLedger struct {
+	dir dataDir
+
+	mu   sync.Mutex
+	book *ledger.Ledger // guarded by mu
+}
+
+// append adds entries; they are durable when it returns.
+func (l *localLedger) append(ctx context.Context, entries ...policy.Entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.book == nil {
+		book, err := l.open()
+		if err != nil {
+			return err
+		}
+		l.book = book
+	}
+	return l.book.Append(ctx, entries...)
+}
+
+func (l *localLedger) open() (*ledger.Ledger, error) {
+	keys := l.dir.keys()
+	signer, err := ledger.ReadSigner(keys.ledger())
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := ledger.ReadVerifier(keys.ledgerPublic())
+	if err != nil {
+		return nil, err
+	}
+	body, err := readSymmetricKey(keys.body())
+	if err != nil {
+		return nil, err
+	}
+	return ledger.Open(ledger.Options{Dir: l.dir.ledger(), Signer: signer, Verifier: verifier, BodyKey: body})
+}
+
+// Close signs and closes the ledger, if it was opened.
+func (l *localLedger) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.book == nil {
+		return nil
+	}
+	return l.book.Close()
+}
