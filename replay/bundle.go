@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	_ "embed" // for the page
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,8 @@ type Bundler struct {
 	// PublicKey is the ledger's, in the encoding of note keys.
 	PublicKey string
 	// Page are the files that play cast.js from index.html: bundle.js and
-	// player.css, and the licence of what is in them.
+	// bundle.css, and the licence of what is in them. Without them, there is
+	// no index.html.
 	Page map[string][]byte
 }
 
@@ -85,7 +87,10 @@ func (b *Bundler) Write(ctx context.Context, w io.Writer, s *Stream) error {
 	files := map[string][]byte{
 		bundleCast: exported.Bytes(), bundleKey: key, bundleProof: append(proofText, '\n'), bundleNote: []byte(proof.Checkpoint),
 		bundlePublic: []byte(b.PublicKey + "\n"), bundleData: castScript(exported.Bytes()),
-		bundlePage: []byte(bundleHTML), bundleReadme: []byte(bundleText(s)),
+		bundleReadme: []byte(bundleText(s)),
+	}
+	if len(b.Page) > 0 {
+		files[bundlePage] = []byte(bundleHTML)
 	}
 	for name, body := range b.Page {
 		files[name] = body
@@ -202,21 +207,10 @@ func castScript(cast []byte) []byte {
 	return slices.Concat([]byte("window.sallyportCast = "), EscapeJSON(text), []byte(";\n"))
 }
 
-const bundleHTML = `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' file: 'wasm-unsafe-eval'; style-src 'self' file: 'unsafe-inline'; font-src data:; img-src data:">
-<title>Sallyport recording</title>
-<link rel="stylesheet" href="bundle.css">
-<h1>Recording</h1>
-<div id="player"></div>
-<p id="player-status" role="status"><noscript>The player needs JavaScript. recording.cast can be played with sallyport play or asciinema play.</noscript></p>
-<p>This page plays <code>cast.js</code>, a copy of <code>recording.cast</code>, and proves nothing. <code>README.txt</code> says how to verify the recording.</p>
-<script src="cast.js"></script>
-<script src="bundle.js"></script>
-</html>
-`
+// bundleHTML is the page of a bundle.
+//
+//go:embed bundle.html
+var bundleHTML string
 
 // bundleText is the README of a bundle. It names nobody: those who may read the
 // recording find all that in it.

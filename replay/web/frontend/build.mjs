@@ -1,12 +1,12 @@
 // Bundles the player into ../static/dist, from where the Go binary embeds it:
-// player.js, player.css and the licence of what is inside.
+// player.js and bundle.js, their stylesheets, and the licence of what is inside.
 import { copyFile, mkdir } from "node:fs/promises";
 import { build } from "esbuild";
 
 const out = "../static/dist";
 await mkdir(out, { recursive: true });
 await build({
-  entryPoints: { player: "src/player.mjs" },
+  entryPoints: { player: "src/player.mjs", bundle: "src/bundle.mjs" },
   outdir: out,
   bundle: true,
   minify: true,
