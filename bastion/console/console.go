@@ -30,6 +30,8 @@ type Env struct {
 	Targets     func() []TargetView
 	Expires     time.Time // of the sign-in
 	CALine      string    // @cert-authority line for known_hosts
+	// Bundle writes the bundle of a recording; nil where there are none.
+	Bundle func(context.Context, io.Writer, *replay.Stream) error
 	// OpenTerminal takes the user's terminal over for the player; nil when
 	// there is none.
 	OpenTerminal func() (*Terminal, error)

@@ -14,7 +14,7 @@ import (
 
 func exportCommand(env Env) *cobra.Command {
 	var format, file string
-	var raw bool
+	var raw, bundle bool
 	cmd := &cobra.Command{Use: "export ID", Short: "Write a recording to standard output", Args: oneID,
 		Long: `Write a recording to standard output. --format v2 and v3 are asciicast; raw is
 the output's bytes; txt is the output without escape sequences. Secrets stay
@@ -23,6 +23,9 @@ masked unless --raw is given, which needs a right of its own.`,
 			f, err := replay.ParseFormat(format)
 			if err != nil {
 				return &UsageError{"--format: " + err.Error()}
+			}
+			if bundle && cmd.Flags().Changed("format") {
+				return &UsageError{"--bundle has no --format"}
 			}
 			id, err := findID(cmd.Context(), env, args[0])
 			if err != nil {
@@ -45,6 +48,9 @@ masked unless --raw is given, which needs a right of its own.`,
 				}
 				out, done = fh, fh.Close
 			}
+			if bundle {
+				return errors.Join(env.Bundle(cmd.Context(), out, s), done())
+			}
 			report, err := replay.Export(out, s, f)
 			if err = errors.Join(err, done()); err != nil {
 				return err
@@ -54,11 +60,19 @@ masked unless --raw is given, which needs a right of its own.`,
 		}}
 	cmd.Flags().StringVar(&format, "format", "v3", "v2, v3, raw or txt")
 	cmd.Flags().BoolVar(&raw, "raw", false, "show what redaction hid, and what was typed")
+	if env.Bundle != nil {
+		cmd.Long += "\n\n" + aboutBundles
+		cmd.Flags().BoolVar(&bundle, "bundle", false, "write a zip that proves the recording to others")
+	}
 	if env.Viewer.Local { // a remote user names no file of the bastion
 		cmd.Flags().StringVarP(&file, "output", "o", "", "write to a new `FILE`")
 	}
 	return cmd
 }
+
+const aboutBundles = `--bundle writes a zip for somebody without an account: the recording, the proof
+of it from the ledger, and a page that plays it. It holds the keys of this one
+recording, in this view.`
 
 // remark says what a copy lacks, one line each.
 func remark(out io.Writer, r replay.Report, state policy.RecordingState) {
