@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 
 	"sallyport/bastion"
 	"sallyport/bastion/console"
 	"sallyport/policy"
+	"sallyport/recorder/ledger"
 	"sallyport/replay"
+	"sallyport/replay/web"
 )
 
 // console runs one verb for a user over SSH.
@@ -26,6 +29,7 @@ func (n *node) console(ctx context.Context, c bastion.ConsoleCall) int {
 			return line, err
 		},
 	}
+	env.Bundle = n.bundle
 	if c.PTY != nil {
 		env.OpenTerminal = func() (*console.Terminal, error) {
 			c.PTY.Raw(true)
@@ -33,6 +37,23 @@ func (n *node) console(ctx context.Context, c bastion.ConsoleCall) int {
 		}
 	}
 	return console.Run(ctx, env, c.Args)
+}
+
+// bundle writes the bundle of a recording. What goes wrong here is for the log.
+func (n *node) bundle(ctx context.Context, w io.Writer, s *replay.Stream) error {
+	b := replay.Bundler{Archive: n.archive, Keys: n.library.Keys, PublicKey: n.keys.ledgerKey, Page: web.BundlePage(),
+		Log: func(ctx context.Context) (*ledger.Log, error) {
+			if _, err := n.ledger.Checkpoint(ctx); err != nil {
+				return nil, err
+			}
+			return ledger.Load(dataDir(n.cfg.Data).ledger(), n.keys.verifier)
+		}}
+	err := b.Write(ctx, w, s)
+	if err == nil || errors.Is(err, replay.ErrNotEnded) || errors.Is(err, replay.ErrExpired) {
+		return err
+	}
+	n.log.Error("a bundle was not made", "session", s.Recording().Session.ID, "error", err)
+	return errors.New("the bundle was not made; the bastion's log says why")
 }
 
 // reachable lists the targets and logins that policy allows for a shell.

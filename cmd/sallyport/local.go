@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"strings"
 	"sync"
 
 	"filippo.io/age"
@@ -15,6 +17,7 @@ import (
 	"sallyport/recorder/catalog"
 	"sallyport/recorder/ledger"
 	"sallyport/replay"
+	"sallyport/replay/web"
 )
 
 // open fills what the verbs of env read from, and returns what closes it.
@@ -40,6 +43,7 @@ func (s *source) open(ctx context.Context, env console.Env) (func() error, error
 	}
 	book := &localLedger{dir: d}
 	*env.Library = replay.Library{Archive: store, Keys: keys, Catalog: cat, Audit: func(ctx context.Context, e policy.Entry) error { return book.append(ctx, e) }}
+	s.bundler = replay.Bundler{Archive: store, Keys: keys, PublicKey: book.publicKey(), Page: web.BundlePage(), Log: book.load}
 	*env.Keeping = localKeeping(newKeeper(store, cat, book.append), env.Viewer)
 	return func() error { return errors.Join(book.Close(), cat.Close()) }, nil
 }
@@ -134,6 +138,34 @@ func (l *localLedger) open() (*ledger.Ledger, error) {
 		return nil, err
 	}
 	return ledger.Open(ledger.Options{Dir: l.dir.ledger(), Signer: signer, Verifier: verifier, BodyKey: body})
+}
+
+// publicKey is the ledger's, or nothing where it cannot be read: load says why.
+func (l *localLedger) publicKey() string {
+	text, err := os.ReadFile(l.dir.keys().ledgerPublic())
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// load signs the ledger as it is and reads it.
+func (l *localLedger) load(ctx context.Context) (*ledger.Log, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	verifier, err := ledger.ReadVerifier(l.dir.keys().ledgerPublic())
+	if err != nil {
+		return nil, err
+	}
+	if l.book == nil {
+		if l.book, err = l.open(); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := l.book.Checkpoint(ctx); err != nil {
+		return nil, err
+	}
+	return ledger.Load(l.dir.ledger(), verifier)
 }
 
 // Close signs and closes the ledger, if it was opened.

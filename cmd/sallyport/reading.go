@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,10 +38,14 @@ func localEnv() console.Env {
 	return console.Env{Viewer: replay.Viewer{Local: true, Via: "local " + accountName()}, Library: &replay.Library{}, Keeping: &console.Keeping{}}
 }
 
+// errNoLedgerHere says why a copy of an archive makes no bundle.
+var errNoLedgerHere = errors.New("a bundle takes the ledger: use --dir DATA or --bastion HOST:PORT")
+
 // source says where a reading verb reads.
 type source struct {
 	dir, bastion, archive string
 	identities            []string
+	bundler               replay.Bundler // filled by open
 }
 
 // keeping are the verbs that change what becomes of a recording, for which a
@@ -66,6 +71,12 @@ func readingVerb(name string) *cobra.Command {
 	out, errOut := &lateWriter{}, &lateWriter{}
 	env := localEnv()
 	env.Out, env.Err = out, errOut
+	env.Bundle = func(ctx context.Context, w io.Writer, s *replay.Stream) error {
+		if from.dir == "" {
+			return errNoLedgerHere
+		}
+		return from.bundler.Write(ctx, w, s)
+	}
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
 		env.OpenTerminal = openLocalTerminal
 	}
