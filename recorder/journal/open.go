@@ -203,6 +203,9 @@ const zeros = 64 << 10
 // Offsets whose length cannot be are passed over quickly.
 func resume(aead cipher.AEAD, data []byte, at int) int {
 	for ; at < len(data)-lengthSize; at++ {
+		if size := binary.BigEndian.Uint32(data[at:]); size < plainSize+tagSize || size > plainSize+MaxData+tagSize {
+			continue
+		}
 		if plain, err := open(nil, aead, data, at); plain != nil && err == nil {
 			return at
 		}
