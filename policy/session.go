@@ -55,7 +55,8 @@ type Session struct {
 	// Coverage names what the recording does not capture or understand, for
 	// example "sftp: recorded as a byte stream, files are not parsed".
 	Coverage []string `json:"coverage,omitempty"`
-	// RedactStreams asks for masks on a session without a terminal too.
+	// RedactStreams asks for masks on what the client gets of a session
+	// without a terminal, too. What replays show is masked in any case.
 	RedactStreams bool `json:"redact_streams,omitempty"`
 }
 

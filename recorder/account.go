@@ -45,10 +45,14 @@ func (rec *Recording) account(st *stream, held int, chunks []redact.Chunk, raw [
 	for _, c := range chunks {
 		rec.gather(st.code, at, c.Raw, c.Masks)
 	}
-	if err == nil && len(chunks) > 0 {
+	if err == nil && (st.wire && len(chunks) > 0 || !st.wire && len(raw) > 0) {
 		rec.qmu.Lock()
-		for _, c := range chunks {
-			st.queue.push(redact.View(c.Raw, c.Masks))
+		if !st.wire {
+			st.queue.push(raw) // a masked tarball is a corrupt tarball (THREATS T23)
+		} else {
+			for _, c := range chunks {
+				st.queue.push(redact.View(c.Raw, c.Masks))
+			}
 		}
 		st.queue.mark(lsn)
 		if lsn <= rec.committed {

@@ -247,12 +247,32 @@ func TestMaskerIsFlushed(t *testing.T) {
 	if m := rec.out.masker.(*keeper); m.cols != 132 {
 		t.Errorf("the masker has %d columns", m.cols)
 	}
+}
+
+// Without a terminal the client gets every byte, at once (THREATS T23), and
+// replays show the masked view (DESIGN, invariant I2).
+func TestStreamsAreMaskedInTheViewOnly(t *testing.T) {
+	rules, err := redact.Compile(redact.Config{})
+	check(t, err)
+	r := newRecorder(t, Options{NewMasker: func(s policy.Session) Masker { return rules.NewMasker(0) }})
 	s := shell()
 	s.TTY = false
-	rec = open(t, r, s)
-	check(t, rec.Output(policy.StreamOutput, []byte("x")))
-	if rec.out.masker != nil {
-		t.Error("a stream without a terminal is masked")
+	rec := open(t, r, s)
+	k := take(rec, policy.StreamOutput)
+	const text = "key AKIAZ3QW7RTY5UPLK2MN \xff\x00 and AKIAZ3Q" // the end could go on
+	for _, c := range []byte(text) {
+		check(t, rec.Output(policy.StreamOutput, []byte{c}))
+	}
+	until(t, "every byte", func() bool { return string(k.bytes()) == text })
+	_, err = rec.Close(policy.End{})
+	check(t, err)
+	var raw, view strings.Builder
+	for _, f := range r.frames(t, s.ID) {
+		raw.Write(f.Raw)
+		view.Write(f.View())
+	}
+	if raw.String() != text || strings.Contains(view.String(), "Z3QW") || !strings.Contains(view.String(), "AKIA****") || len(view.String()) != len(text) {
+		t.Errorf("raw %q, view %q", raw.String(), view.String())
 	}
 }
 

@@ -44,8 +44,9 @@ type Options struct {
 	ViewRecipients, RawRecipients []age.Recipient
 
 	// NewMasker makes the masker of one stream of a session; nil masks
-	// nothing. Streams without a terminal have one only where the session
-	// asks for it (policy.Session.RedactStreams).
+	// nothing. What it hides is hidden in the stored view, and from the client
+	// too where there is a terminal or the session asks for that
+	// (policy.Session.RedactStreams).
 	NewMasker func(policy.Session) Masker
 
 	// Keyframe returns what paints the screen of a running session as its

@@ -77,8 +77,9 @@ func newRecording(r *Recorder, s policy.Session, id sealed.ID, start time.Time) 
 		out: stream{code: cast.CodeOutput}, errs: stream{code: cast.CodeStderr},
 	}
 	rec.space.L, rec.out.queue.ready.L, rec.errs.queue.ready.L = &rec.qmu, &rec.qmu, &rec.qmu
-	masked := r.o.NewMasker != nil && (s.TTY || s.RedactStreams)
+	masked, wire := r.o.NewMasker != nil, s.TTY || s.RedactStreams
 	rec.out.masked, rec.errs.masked = masked, masked
+	rec.out.wire, rec.errs.wire = wire, wire
 	return rec
 }
 

@@ -17,6 +17,7 @@ type stream struct {
 	code   cast.Code
 	queue  queue  // under qmu
 	masked bool   // masker decides; it is made when it is needed
+	wire   bool   // also what the client gets, and not only the stored view
 	masker Masker // nil: nothing is hidden
 	closed bool
 
