@@ -69,16 +69,24 @@ type Keys struct {
 }
 
 // unwrap opens what of a recording's keys these identities can open, and view
-// needs.
+// needs. Who holds the raw identity alone can open the masked view too.
 func (k Keys) unwrap(view View) func(*sealed.KeyObject) (sealed.Keys, error) {
 	return func(o *sealed.KeyObject) (sealed.Keys, error) {
-		raw := k.Raw
-		if view != Raw {
-			raw = nil
-		} else if len(raw) == 0 {
-			return sealed.Keys{}, ErrSealed
+		if view == Raw {
+			if len(k.Raw) == 0 {
+				return sealed.Keys{}, ErrSealed
+			}
+			return o.Unwrap(k.View, k.Raw)
 		}
-		return o.Unwrap(k.View, raw)
+		keys, err := o.Unwrap(k.View, nil)
+		if err == nil || len(k.Raw) == 0 {
+			return keys, err
+		}
+		both, rawErr := o.Unwrap(nil, k.Raw)
+		if rawErr != nil {
+			return sealed.Keys{}, err
+		}
+		return sealed.Keys{View: both.View, HasView: true}, nil
 	}
 }
 
