@@ -106,8 +106,11 @@ func writeTable(out io.Writer, list []policy.Recording, wide bool) error {
 		if r.Summary.State != policy.RecordingOpen {
 			length = r.Summary.Duration.Round(time.Second).String()
 		}
-		rows = append(rows, []string{id, s.Start.UTC().Format("2006-01-02 15:04"), s.User.String(), string(s.Login) + "@" + s.Target,
-			what, length, endText(r.Summary)})
+		who, where := s.User.String(), string(s.Login)+"@"+s.Target
+		if r.Summary.State == policy.RecordingExpired { // whose it was is gone with its keys
+			who, where, length = "-", "-", "-"
+		}
+		rows = append(rows, []string{id, s.Start.UTC().Format("2006-01-02 15:04"), who, where, cmp.Or(what, "-"), length, endText(r.Summary)})
 	}
 	if wide {
 		return writeRows(out, rows, 0)

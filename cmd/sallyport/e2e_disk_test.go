@@ -50,11 +50,7 @@ func smallDiskNode(t *testing.T) (n *ownNode, login, disk string) {
 	t.Helper()
 	disk = smallDisk(t, "48m")
 	n = newNode(t, nodeOptions{data: filepath.Join(disk, "data"), web: "127.0.0.1:0"})
-	text, err := os.ReadFile(n.path("sallyport.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.write("sallyport.yaml", "disk: {refuse_below: 16MiB, end_below: 8MiB}\n"+string(text))
+	n.configure("disk: {refuse_below: 16MiB, end_below: 8MiB}\n")
 	host := sshtest.StartOpenSSH(t, sshtest.Options{UserCAs: []ssh.PublicKey{n.targetCA()}})
 	n.target(host.Addr, host.Login, host.HostKey)
 	n.start()

@@ -15,10 +15,15 @@ import (
 	"sallyport/policy"
 )
 
-// openSSHNode is a bastion before Debian's own sshd.
-func openSSHNode(t *testing.T) (*ownNode, *sshtest.OpenSSH) {
+// openSSHNode is a bastion before Debian's own sshd, with more lines of
+// configuration.
+func openSSHNode(t *testing.T, config ...string) (*ownNode, *sshtest.OpenSSH) {
 	t.Helper()
 	n := newNode(t, nodeOptions{})
+	n.configure(strings.Join(config, ""))
+	if err := os.Mkdir(n.path("outside"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	host := sshtest.StartOpenSSH(t, sshtest.Options{UserCAs: []ssh.PublicKey{n.targetCA()}, AcceptEnv: []string{"LC_*"}})
 	n.target(host.Addr, host.Login, host.HostKey)
 	n.start()

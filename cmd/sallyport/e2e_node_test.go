@@ -142,7 +142,7 @@ func (n *ownNode) target(addr, login string, hostKey ssh.PublicKey) {
 var readyRE = regexp.MustCompile(`msg=ready ssh=(\S+) web=(\S+)`)
 
 // start runs the bastion until the test ends, and writes dora's ssh_config.
-func (n *ownNode) start() {
+func (n *ownNode) start(flags ...string) {
 	n.t.Helper()
 	config := n.path("sallyport.yaml")
 	text, err := os.ReadFile(config)
@@ -151,7 +151,7 @@ func (n *ownNode) start() {
 	}
 	log := n.path(fmt.Sprintf("log-%d", time.Now().UnixNano()))
 	n.write("sallyport.yaml", regexp.MustCompile(`(?m)^log: .*\n`).ReplaceAllString(string(text), "")+"log: {level: debug, file: "+log+"}\n")
-	n.process = startProcess(n.t, nil, binary(n.t, "sallyport"), "serve", "--config", config)
+	n.process = startProcess(n.t, nil, binary(n.t, "sallyport"), append([]string{"serve", "--config", config}, flags...)...)
 	waitFor(n.t, "the bastion", func() bool {
 		b, _ := os.ReadFile(log)
 		m := readyRE.FindSubmatch(b)

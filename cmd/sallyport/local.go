@@ -67,10 +67,14 @@ func (s *source) openCopy(env console.Env, keys replay.Keys) (func() error, erro
 func (s *source) store() (archive.Store, error) {
 	dir := s.archive
 	if dir == "" {
-		dir = dataDir(s.dir).archive()
+		p, err := readPaths(dataDir(s.dir))
+		if err != nil {
+			return nil, err
+		}
+		dir = p.Archive
 	}
 	if !isDir(dir) {
-		return nil, fmt.Errorf("%s is no folder; where are the recordings? --archive says so where the configuration has recordings.archive", dir)
+		return nil, fmt.Errorf("%s is no folder; where are the recordings? --archive says so", dir)
 	}
 	return archive.OpenDir(dir, archive.DirOptions{})
 }
@@ -89,12 +93,31 @@ func (s *source) keys() (replay.Keys, error) {
 	if s.dir == "" {
 		return k, nil
 	}
-	for file, to := range map[string]*[]age.Identity{dataDir(s.dir).keys().view(): &k.View, dataDir(s.dir).keys().raw(): &k.Raw} {
-		ids, err := readIdentities(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	own, err := ownIdentities(dataDir(s.dir))
+	k.View, k.Raw = append(k.View, own.View...), append(k.Raw, own.Raw...)
+	return k, err
+}
+
+// ownIdentities are those that the bastion of d opens recordings with. What is
+// not there, or not for this account to read, is left out.
+func ownIdentities(d dataDir) (replay.Keys, error) {
+	var k replay.Keys
+	p, err := readPaths(d)
+	if err != nil {
+		return k, err
+	}
+	for _, f := range []struct {
+		file string
+		to   *[]age.Identity
+	}{{p.ViewIdentity, &k.View}, {p.RawIdentity, &k.Raw}} {
+		if f.file == "" {
+			continue
+		}
+		ids, err := readIdentities(f.file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 			return k, err
 		}
-		*to = append(*to, ids...)
+		*f.to = ids
 	}
 	return k, nil
 }

@@ -26,11 +26,11 @@ and the archive. The state beside it in the catalog (users, keys, holds) stays a
 it is. It takes the view identity, and a bastion that does not run.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, from, err := rebuildSource(file, data)
+			d, err := dataOf(file, data)
 			if err != nil {
 				return err
 			}
-			n, warnings, err := rebuildIndex(cmd.Context(), d, from)
+			n, warnings, err := rebuildIndex(cmd.Context(), d)
 			for _, w := range warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "sallyport:", printableLines(w))
 			}
@@ -44,21 +44,9 @@ it is. It takes the view identity, and a bastion that does not run.`,
 	return cmd
 }
 
-// rebuildSource says where the data, the archive and the identities are.
-func rebuildSource(file, data string) (dataDir, *source, error) {
-	if data != "" {
-		return dataDir(data), &source{dir: data}, nil
-	}
-	cfg, err := LoadConfig(file)
-	if err != nil {
-		return "", nil, err
-	}
-	return dataDir(cfg.Data), &source{dir: cfg.Data, archive: cfg.Recordings.Archive, identities: []string{cfg.Recordings.ViewIdentity}}, nil
-}
-
 // rebuildIndex drops the index in d and makes it anew. It returns how many
 // recordings there are, and what is odd about some.
-func rebuildIndex(ctx context.Context, d dataDir, from *source) (int, []string, error) {
+func rebuildIndex(ctx context.Context, d dataDir) (int, []string, error) {
 	lock, err := lockData(d.lock())
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w; stop it first", err)
@@ -68,6 +56,7 @@ func rebuildIndex(ctx context.Context, d dataDir, from *source) (int, []string, 
 	if err != nil {
 		return 0, nil, err
 	}
+	from := source{dir: string(d)}
 	store, err := from.store()
 	if err != nil {
 		return 0, nil, err
