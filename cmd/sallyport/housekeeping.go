@@ -13,7 +13,8 @@ import (
 const (
 	expireInterval = time.Hour
 	eraseInterval  = 24 * time.Hour
-	copyInterval   = 5 * time.Minute
+	copyInterval   = time.Minute      // of the ledger, after recordings
+	idleCopy       = 10 * time.Minute // after other entries
 )
 
 // housekeeping starts what the node does beside its sessions. All of it ends
@@ -28,7 +29,7 @@ func (n *node) housekeeping(ctx context.Context, g *errgroup.Group) {
 	}{
 		{"recordings whose time is over were not deleted", expireInterval, n.expire},
 		{"personal details of old entries were not erased", eraseInterval, n.eraseBodies},
-		{"the archive's copy of the ledger is behind", copyInterval, n.copyLedger},
+		{"the archive's copy of the ledger is behind", copyInterval, n.copyLedgerLater},
 	} {
 		g.Go(func() error {
 			t := time.NewTicker(task.interval)
@@ -78,6 +79,21 @@ func (n *node) eraseBodies(context.Context) error {
 		n.log.Info("personal details of old entries were erased", "days", days)
 	}
 	return err
+}
+
+// copyLedgerLater is copyLedger where recordings have changed since the last
+// time, or that was a while ago: each copy is two more objects.
+func (n *node) copyLedgerLater(ctx context.Context) error {
+	s := n.recorder.Stats()
+	done := s.Segments + s.Opened
+	if done == n.copiedAfter && time.Since(n.copiedAt) < idleCopy {
+		return nil
+	}
+	if err := n.copyLedger(ctx); err != nil {
+		return err
+	}
+	n.copiedAfter, n.copiedAt = done, time.Now()
+	return nil
 }
 
 // lastCheckpoint signs the node's last entries, brings the archive's copy up to

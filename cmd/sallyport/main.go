@@ -61,7 +61,7 @@ happened there.`,
 		Version:       version,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
-	root.AddCommand(serveCommand(), configCommand(), policyCommand(), caCommand(), ledgerCommand(),
+	root.AddCommand(serveCommand(), configCommand(), policyCommand(), caCommand(), ledgerCommand(), verifyCommand(),
 		loginCommand(), logoutCommand(), statusCommand(), sshConfigCommand(), versionCommand())
 	root.AddCommand(readingCommands()...)
 	return root

@@ -50,16 +50,19 @@ type node struct {
 	recorder *recorder.Recorder
 	keeper   *archive.Keeper
 	places   []ledger.Place // that remember checkpoints
-	copied   int64          // entries that the archive has a copy of; used by one goroutine at a time
-	disk     *diskWatch
-	live     liveSessions
-	policy   *policy.Store
-	idp      *signin.Provider
-	library  *replay.Library
-	targets  atomic.Pointer[targetSet]
-	digest   atomic.Pointer[string] // of the configuration in force
-	lock     *os.File               // held while the node runs
-	hosts    hostCerts
+	// What the archive has a copy of, used by one goroutine at a time: so many
+	// entries, after so many changes of recordings, at that time.
+	copied, copiedAfter int64
+	copiedAt            time.Time
+	disk                *diskWatch
+	live                liveSessions
+	policy              *policy.Store
+	idp                 *signin.Provider
+	library             *replay.Library
+	targets             atomic.Pointer[targetSet]
+	digest              atomic.Pointer[string] // of the configuration in force
+	lock                *os.File               // held while the node runs
+	hosts               hostCerts
 }
 
 // startOptions are what the command line says about a start.
