@@ -1,6 +1,7 @@
 package cast
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -138,6 +139,15 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// plain8 reports whether plain holds for all eight bytes of w: none is below
+// 0x20, a quotation mark, a backslash, or 0x7f and above.
+func plain8(w uint64) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	zero := func(x uint64) uint64 { return (x - ones) &^ x & tops } // not 0 where a byte is 0
+	below := (w - 0x20*ones) &^ w
+	return (w|below)&tops|zero(w^'"'*ones)|zero(w^'\\'*ones)|zero(w^0x7f*ones) == 0
+}
+
 const hexDigits = "0123456789abcdef"
 
 // appendText appends data as the inside of a JSON string (RFC 8259, section 7).
@@ -149,7 +159,9 @@ func appendText(dst, data []byte) []byte {
 	for i := 0; i < len(data); {
 		c := data[i]
 		if plain[c] {
-			i++
+			for i++; i+8 <= len(data) && plain8(binary.LittleEndian.Uint64(data[i:])); {
+				i += 8
+			}
 			continue
 		}
 		if c < utf8.RuneSelf {

@@ -2,6 +2,7 @@ package cast
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -337,6 +338,22 @@ func BenchmarkReader(b *testing.B) {
 	for b.Loop() {
 		if _, got, err := readAll(data); err != nil || len(got) != len(events) {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestPlainBytes compares the test of eight bytes at once with that of one, at
+// every place and for every byte.
+func TestPlainBytes(t *testing.T) {
+	for at := range 8 {
+		for c := range 256 {
+			for _, rest := range []byte{' ', 'a', '~', '!', '#', '[', ']'} {
+				w := [8]byte{rest, rest, rest, rest, rest, rest, rest, rest}
+				w[at] = byte(c)
+				if got := plain8(binary.LittleEndian.Uint64(w[:])); got != plain[c] {
+					t.Fatalf("%q: %v", w, got)
+				}
+			}
 		}
 	}
 }
