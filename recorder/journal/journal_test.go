@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -229,9 +230,14 @@ func TestWrongKeyAndSecondProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.Close()
-	j = open1(t, Options{Dir: dir, Key: [32]byte{2}})
-	if _, err := j.Replay(func(Record, LSN) error { return nil }); !errors.Is(err, ErrWrongKey) {
-		t.Errorf("%v", err)
+	if _, err := Open(Options{Dir: dir, Key: [32]byte{2}}); !errors.Is(err, ErrWrongKey) || !strings.Contains(err.Error(), j.path(1)) {
+		t.Errorf("another key: %v", err)
+	}
+	// And the right one still opens all that is there.
+	j = open1(t, Options{Dir: dir, Key: [32]byte{1}})
+	n := 0
+	if _, err := j.Replay(func(Record, LSN) error { n++; return nil }); err != nil || n != 1 {
+		t.Errorf("%d records, %v", n, err)
 	}
 }
 

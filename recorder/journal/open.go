@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -29,7 +30,9 @@ func (d Damage) Error() string {
 func (d Damage) Unwrap() error { return d.Err }
 
 // Open opens the journal in o.Dir, which it makes with mode 0700, and begins a
-// new file. Files of earlier runs stay, for Replay, until Release.
+// new file. Files of earlier runs stay, for Replay, until Release. The error
+// wraps ErrWrongKey where one of them was written with another key: then nothing
+// is changed, so that the right key still opens all of them.
 func Open(o Options) (*Journal, error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
@@ -92,6 +95,11 @@ func (j *Journal) begin() error {
 	if err != nil {
 		return err
 	}
+	for _, number := range old {
+		if err := j.checkKey(number); err != nil {
+			return err
+		}
+	}
 	next := uint64(1)
 	if len(old) > 0 {
 		next = old[len(old)-1] + 1
@@ -101,6 +109,24 @@ func (j *Journal) begin() error {
 	}
 	j.old, j.files = old, append(slices.Clone(old), next)
 	j.end, j.written, j.durable = headerSize, lsn(next, headerSize), lsn(next, headerSize)
+	return nil
+}
+
+// checkKey reads the header of an earlier file. What else is wrong with it is
+// for Replay to say.
+func (j *Journal) checkKey(number uint64) error {
+	f, err := os.Open(j.path(number))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var header [headerSize]byte
+	if _, err := io.ReadFull(f, header[:]); err != nil {
+		return nil // cut off
+	}
+	if _, err := readHeader(header[:], number, j.o.Key); errors.Is(err, ErrWrongKey) {
+		return fmt.Errorf("%s: %w", j.path(number), err)
+	}
 	return nil
 }
 
