@@ -226,7 +226,7 @@ func (k *recordKeys) openLedger(dir keysDir, node string) error {
 		return fmt.Errorf("%s: no secret key of a ledger: %w", dir.ledger(), err)
 	}
 	if k.signer.Name() != node {
-		return fmt.Errorf("%s: the key is that of node %q, and ledger.node is %q; a ledger keeps its name", dir.ledger(), k.signer.Name(), node)
+		return fmt.Errorf("%s: the key is that of node %q, and ledger.node is %q (by default ssh.name): a ledger keeps its name, so set ledger.node: %[2]s", dir.ledger(), k.signer.Name(), node)
 	}
 	if k.ledgerKey, err = publicLedgerKey(secret); err != nil {
 		return fmt.Errorf("%s: %w", dir.ledger(), err)

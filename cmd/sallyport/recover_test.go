@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"sallyport/policy"
 	"sallyport/recorder"
 	"sallyport/recorder/archive"
+	"sallyport/recorder/journal"
 )
 
 // newStores is a node that has its stores and nothing else.
@@ -159,5 +161,43 @@ func TestWhatTheCatalogRefusesIsRecorded(t *testing.T) {
 	}
 	if text := scrape(t, n.metrics); !strings.Contains(text, `sallyport_sessions_refused_total{reason="catalog"} 1`) {
 		t.Error("it is not counted")
+	}
+}
+
+// With another key, what a crash left in the journal stays there, and the start
+// says why it is none.
+func TestJournalOfAnotherKey(t *testing.T) {
+	n := newStores(t)
+	s, _ := n.begin(t)
+	file := dataDir(n.cfg.Data).keys().journal()
+	right, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	start := func(key []byte) error {
+		if err := os.WriteFile(file, key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		*n = node{cfg: n.cfg, log: slog.New(slog.DiscardHandler), metrics: newMetrics()}
+		if err := n.openStore(context.Background()); err != nil {
+			return err
+		}
+		return n.recover(context.Background())
+	}
+	err = start([]byte(strings.Repeat("07", 32)))
+	if !errors.Is(err, journal.ErrWrongKey) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), file) {
+		t.Errorf("%v", err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(right); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := n.catalog.Recording(context.Background(), s.ID); err != nil || r.Summary.State != policy.RecordingInterrupted {
+		t.Errorf("%+v %v", r.Summary, err)
 	}
 }

@@ -30,31 +30,60 @@ func (n *node) openStore(ctx context.Context) error {
 	if n.keys, err = openRecordKeys(n.cfg); err != nil {
 		return err
 	}
-	if err := writePaths(n.cfg); err != nil {
-		return err
-	}
 	if n.catalog, err = catalog.Open(ctx, dataDir(n.cfg.Data).catalog()); err != nil {
 		return err
 	}
 	if err := n.openLedger(ctx); err != nil {
 		return err
 	}
-	dir, err := archive.OpenDir(n.cfg.Recordings.Archive, archive.DirOptions{})
-	if err != nil {
+	if err := n.openArchive(ctx); err != nil {
 		return err
 	}
-	if err := dir.Clean(); err != nil {
-		return err
-	}
-	n.archive = &measuredStore{Store: dir, metrics: n.metrics}
-	n.keeper = newKeeper(n.archive, n.catalog, n.enter)
-	n.keeper.Retention = time.Duration(n.cfg.Recordings.Retention)
 	n.disk = &diskWatch{dirs: map[string]string{"journal": dataDir(n.cfg.Data).journal(), "archive": n.cfg.Recordings.Archive},
 		refuse: n.cfg.Disk.RefuseBelow, end: n.cfg.Disk.EndBelow, free: archive.Free}
 	if err := n.openJournal(); err != nil {
 		return err
 	}
 	return n.openRecorder()
+}
+
+// openArchive opens the archive and leaves the ledger's public key in it, for
+// those who verify a copy, and as a mark: a folder that was the archive and has
+// no mark now is one where nothing is mounted.
+func (n *node) openArchive(ctx context.Context) error {
+	path, mark := n.cfg.Recordings.Archive, ledgerPrefix(n.cfg.Ledger.Node)+"ledger.pub"
+	before, err := readPaths(dataDir(n.cfg.Data))
+	if err != nil {
+		return err
+	}
+	if isFile(dataDir(n.cfg.Data).paths()) && samePath(before.Archive, path) && !isFile(filepath.Join(path, mark)) {
+		return fmt.Errorf("%s was the archive at the last start, and has no %s now: is it mounted? To begin a new archive there, remove %s", path, mark, dataDir(n.cfg.Data).paths())
+	}
+	dir, err := archive.OpenDir(path, archive.DirOptions{})
+	if err != nil {
+		return err
+	}
+	if err := dir.Clean(); err != nil {
+		return err
+	}
+	err = dir.Create(ctx, mark, []byte(n.keys.ledgerKey+"\n"))
+	if errors.Is(err, archive.ErrExists) {
+		return fmt.Errorf("%s is the archive of another ledger with the same name, %s: give each bastion its own ledger.node", path, n.cfg.Ledger.Node)
+	}
+	if err != nil {
+		return err
+	}
+	n.archive = &measuredStore{Store: dir, metrics: n.metrics}
+	n.keeper = newKeeper(n.archive, n.catalog, n.enter)
+	n.keeper.Retention = time.Duration(n.cfg.Recordings.Retention)
+	return writePaths(n.cfg)
+}
+
+// samePath reports whether a and b are one name.
+func samePath(a, b string) bool {
+	a, errA := filepath.Abs(a)
+	b, errB := filepath.Abs(b)
+	return errA == nil && errB == nil && a == b
 }
 
 func (n *node) openJournal() error {
@@ -68,7 +97,7 @@ func (n *node) openJournal() error {
 	}
 	n.journal, err = journal.Open(journal.Options{Dir: dir, Key: n.keys.journal, FileSize: size, Sync: n.metrics.timedSync})
 	if errors.Is(err, journal.ErrWrongKey) {
-		return fmt.Errorf("%w; put the key back that it was written with, or move %s away and lose what it holds", err, dir)
+		return fmt.Errorf("%w; put the right one back (%s, or what systemd hands in), or move %s away and lose what it holds", err, dataDir(n.cfg.Data).keys().journal(), dir)
 	}
 	return err
 }
