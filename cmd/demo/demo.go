@@ -230,7 +230,9 @@ Fetch a certificate for the key, then log in to the demo host
 List the recordings that you may see, and play one
   %[2]s %[3]s ls
   %[2]s -t %[3]s play ID
+Verify, on this machine, that they are whole and unchanged
+  %[7]s verify --dir %[1]s/data
 Replay them in a browser: alice sees her own, carol sees all of them
   %[6]s
-`, d.dir, ssh, bastionName, hostLogin, hostName, d.webURL)
+`, d.dir, ssh, bastionName, hostLogin, hostName, d.webURL, d.bin)
 }

@@ -167,7 +167,7 @@ func TestExplanationFits(t *testing.T) {
 	d := &demo{out: &out, webURL: "http://127.0.0.1:8080"}
 	d.dir = "/srv/d"
 	d.explain()
-	if n := strings.Count(out.String(), "\n"); n > 15 || strings.Contains(out.String(), "%!") {
+	if n := strings.Count(out.String(), "\n"); n > 17 || strings.Contains(out.String(), "%!") {
 		t.Errorf("%d lines:\n%s", n, out.String())
 	}
 	for _, want := range []string{

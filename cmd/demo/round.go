@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -39,6 +42,8 @@ func (d *demo) round(ctx context.Context) error {
 		{"see the secret masked", o.masked},
 		{"list the recording", o.listed},
 		{"export it", o.exported},
+		{"find nothing of it on the disk", o.sealed},
+		{"verify it", o.verified},
 		{"ask the web pages", func(ctx context.Context) error { return get(ctx, d.webURL+"/healthz") }},
 	} {
 		start := time.Now()
@@ -173,4 +178,32 @@ func (o *once) exported(ctx context.Context) error {
 		return fmt.Errorf("the exported view is no asciicast v2: %q", view[:min(len(view), 80)])
 	}
 	return nil
+}
+
+// sealed looks for the secrets in the clear, where all that is kept lies.
+func (o *once) sealed(context.Context) error {
+	return filepath.WalkDir(o.path("data"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, secret := range []string{demoPassword, demoKey} {
+			if bytes.Contains(b, []byte(secret)) {
+				return fmt.Errorf("%s has %s in the clear", path, secret)
+			}
+		}
+		return nil
+	})
+}
+
+// verified proves that the recording is whole and unchanged.
+func (o *once) verified(ctx context.Context) error {
+	out, err := o.sallyportOutput(ctx, "verify", "--dir", o.path("data"), o.id)
+	if err == nil && !strings.Contains(out, o.id+"  valid") {
+		err = fmt.Errorf("it is not valid: %s", tail(out))
+	}
+	return err
 }
