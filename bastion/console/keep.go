@@ -37,8 +37,9 @@ can be deleted again. It takes the right to administer.`, "is not held any more"
 			func(k *Keeping) keepFunc { return k.Unhold }),
 		keepCommand(env, "delete", "Delete a recording for good",
 			`Delete a recording for good: its keys are destroyed, so that nobody can open it
-or any copy of it. The ledger keeps that it was there, who deleted it and why. It
-takes the right to administer, the whole ID, and a recording that is not held.`, "is deleted",
+or any copy of it. The ledger keeps that it was there, who deleted it and why.
+It takes the right to administer, the whole ID, and a recording that is not
+held.`, "is deleted",
 			func(k *Keeping) keepFunc { return k.Delete }),
 	}
 }

@@ -145,7 +145,7 @@ func sshConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ssh-config",
 		Short: "Print the ssh configuration of the sign-ins",
-		Long:  "Print what `sallyport login` writes for ssh, for those who keep their own file (login --no-config).",
+		Long:  "Print what `sallyport login` writes for ssh, for those who keep their own file\n(login --no-config).",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := defaultSSHDir(sshDir)

@@ -110,6 +110,31 @@ func (k *recordKeys) identities() replay.Keys {
 	return replay.Keys{View: k.viewIDs, Raw: k.rawIDs}
 }
 
+// warnings are what somebody should know who has configured the keys so.
+func (k *recordKeys) warnings(cfg *Config) []string {
+	var out []string
+	raw := dataDir(cfg.Data).keys().raw()
+	if cfg.hardened() && isFile(raw) {
+		out = append(out, raw+" is not used any more, and opens recordings of earlier days: move it to those who hold the raw identity")
+	}
+	var id sealed.ID
+	object, err := sealed.WrapKeys(id, sealed.NewKeys(), k.view, k.raw)
+	if err != nil {
+		return out // the recorder says so
+	}
+	o, err := sealed.ParseKeyObject(object)
+	if err != nil {
+		return out
+	}
+	if _, err := o.Unwrap(k.viewIDs, nil); err != nil {
+		out = append(out, "this server cannot open the recordings that it makes: recordings.view_identity is of none of recordings.view_recipients; nobody can replay them here")
+	}
+	if _, err := o.Unwrap(nil, k.rawIDs); err != nil && len(k.rawIDs) > 0 {
+		out = append(out, "this server cannot open the raw part of the recordings that it makes: recordings.raw_identity is of none of recordings.raw_recipients")
+	}
+	return out
+}
+
 // askingIdentities is readIdentities for somebody at a terminal, whom a plugin
 // may ask for a PIN or a touch.
 func askingIdentities(file string) ([]age.Identity, error) {

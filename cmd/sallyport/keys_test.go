@@ -142,4 +142,40 @@ func TestHardenedHasNoRawIdentity(t *testing.T) {
 	if len(k.raw) != 1 || len(k.rawIDs) != 0 || len(k.viewIDs) != 1 {
 		t.Errorf("raw: %d recipients, %d identities; view: %d identities", len(k.raw), len(k.rawIDs), len(k.viewIDs))
 	}
+	if w := k.warnings(c); len(w) != 1 || !strings.Contains(w[0], "raw.agekey is not used any more") {
+		t.Errorf("warnings: %q", w)
+	}
+}
+
+// Identities that do not fit the recipients are found at the start, not when
+// somebody wants to replay.
+func TestKeysThatDoNotFitAreNamed(t *testing.T) {
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	for config, want := range map[string][]string{
+		"": nil,
+		"recordings: {view_recipients: [" + testRecipient(t, true) + "]}\n":                                   {"nobody can replay them here"},
+		"recordings: {raw_recipients: [" + testRecipient(t, false) + "], raw_identity: d/keys/view.agekey}\n": {"cannot open the raw part"},
+	} {
+		c := keysConfig(t, config)
+		if err := os.MkdirAll(string(dataDir(c.Data).keys()), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := makeIdentity(dataDir(c.Data).keys().view()); err != nil {
+			t.Fatal(err)
+		}
+		k, err := openRecordKeys(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := k.warnings(c)
+		if len(got) != len(want) {
+			t.Errorf("%s: %q", config, got)
+			continue
+		}
+		for i := range want {
+			if !strings.Contains(got[i], want[i]) {
+				t.Errorf("%s: %q, want %q", config, got[i], want[i])
+			}
+		}
+	}
 }

@@ -22,7 +22,7 @@ import (
 func ledgerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ledger",
-		Short: "Show the signed log of everything that happened, and rebuild what follows from it",
+		Short: "Show and check the signed log of everything that happened",
 		Long: `Work with the ledger: an append-only, signed log of every decision, session and
 recording of this node. These verbs read it on the machine itself, also while
 the bastion runs.`,
@@ -156,7 +156,7 @@ With --json each line is one entry.`,
 	addDataFlags(cmd, &file, &data)
 	fl := cmd.Flags()
 	fl.StringVar(&f.session, "session", "", "entries of sessions whose `ID` begins so")
-	fl.StringVar(&f.kind, "kind", "", "entries whose `KIND` begins so: signin, permit, recording, …")
+	fl.StringVar(&f.kind, "kind", "", "entries whose `KIND` begins so: signin, permit, view, …")
 	fl.StringVar(&since, "since", "", "entries from then on: `WHEN` is 90m, 24h or 7d ago,\nor 2006-01-02 or 2006-01-02T15:04 in UTC")
 	fl.StringVar(&until, "until", "", "entries before `WHEN`")
 	fl.IntVar(&f.limit, "limit", 50, "the last `N` of them; 0 for all")

@@ -56,11 +56,11 @@ bastion and its targets. No line that it did not write is changed.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.keyFile, "key", "", "private key `FILE` to certify, instead of a fresh key in the agent")
-	f.StringVar(&o.name, "name", "", "the `NAME` that the bastion's host certificate must carry (default: the address, or what an earlier sign-in found)")
-	f.StringVar(&o.caFingerprint, "ca-fingerprint", "", "trust the bastion whose host CA has this `SHA256:…` fingerprint, without asking")
+	f.StringVar(&o.keyFile, "key", "", "private key `FILE` to certify, instead of a\nfresh key in the agent")
+	f.StringVar(&o.name, "name", "", "the `NAME` that the bastion's certificate must\ncarry (default: the address, or what an\nearlier sign-in found)")
+	f.StringVar(&o.caFingerprint, "ca-fingerprint", "", "trust, without asking, the bastion whose host\nCA has this `SHA256:…` fingerprint")
 	addSSHDirFlag(cmd, &o.sshDir)
-	f.BoolVar(&o.noConfig, "no-config", false, "write no ssh configuration and no known_hosts line")
+	f.BoolVar(&o.noConfig, "no-config", false, "write no ssh configuration and no known_hosts")
 	return cmd
 }
 

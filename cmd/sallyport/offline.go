@@ -19,7 +19,7 @@ func configCommand() *cobra.Command {
 	var file string
 	check := &cobra.Command{
 		Use:   "check --config FILE",
-		Short: "Check the configuration, the policy and every file that they name, without starting",
+		Short: "Check the configuration and every file that it names",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := LoadConfig(file)
@@ -72,16 +72,17 @@ func explainCommand() *cobra.Command {
 
 USER is the subject as the issuer names it; --issuer and --group say the rest.
 Exit code 1 means denied.`,
-		Example: "  sallyport policy explain -c sallyport.yaml --user alice --action shell --target db1 --login root",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return explain(cmd, o) },
+		Example: `  sallyport policy explain -c sallyport.yaml --user alice \
+    --action shell --target db1 --login root`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return explain(cmd, o) },
 	}
 	addConfigFlag(cmd, &o.config)
 	f := cmd.Flags()
 	f.StringVar(&o.user, "user", "", "subject of the `USER` who asks")
 	f.StringVar(&o.issuer, "issuer", "", "issuer of USER (default: the configured one)")
 	f.StringSliceVar(&o.groups, "group", nil, "`GROUP` of USER, may be repeated")
-	f.StringVar(&o.action, "action", "shell", "`ACTION`: signIn, shell, exec, sftp, replay, replayRaw, …")
+	f.StringVar(&o.action, "action", "shell", "`ACTION`: signIn, shell, exec, replay, …")
 	f.StringVar(&o.target, "target", "", "target `NAME`")
 	f.StringVar(&o.login, "login", "", "`LOGIN` on the target")
 	f.StringVar(&o.owner, "owner", "", "for replay: subject of the recording's owner")
@@ -187,8 +188,8 @@ func caShowCommand() *cobra.Command {
 		Long: `Print the public key of an authority as one authorized_keys line.
 
 client  signs what users hold; only bastions trust it
-target  signs the bastion's certificates for targets: put it into TrustedUserCAKeys
-host    signs host keys: the bastion's own, and those of targets with host_ca: [self]`,
+target  signs the bastion's certificates for targets (TrustedUserCAKeys there)
+host    signs host keys: the bastion's, and of targets with host_ca: [self]`,
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"client", "target", "host"},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -215,7 +216,7 @@ func caSignHostCommand() *cobra.Command {
 	var lifetime time.Duration
 	cmd := &cobra.Command{
 		Use:   "sign-host (--config FILE | --data DIR) --name NAME KEY.pub",
-		Short: "Sign a target's host key: KEY-cert.pub for HostCertificate in its sshd_config",
+		Short: "Sign a target's host key, for HostCertificate in its sshd_config",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cas, err := openAuthorities(file, data)
@@ -245,7 +246,7 @@ func caSignHostCommand() *cobra.Command {
 	}
 	addDataFlags(cmd, &file, &data)
 	cmd.Flags().StringSliceVar(&names, "name", nil, "host `NAME` in the certificate, may be repeated")
-	cmd.Flags().DurationVar(&lifetime, "lifetime", 365*24*time.Hour, "how long the certificate is valid")
+	cmd.Flags().DurationVar(&lifetime, "lifetime", 365*24*time.Hour, "how long it is valid")
 	_ = cmd.MarkFlagRequired("name")
 	return cmd
 }

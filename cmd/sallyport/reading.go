@@ -60,7 +60,7 @@ func (s *source) addFlags(cmd *cobra.Command) {
 	f.StringVar(&s.archive, "archive", "", "`DIR` of the recordings: a copy of an archive,\nor with --dir one that lies elsewhere")
 	cmd.MarkFlagsMutuallyExclusive("archive", "bastion")
 	if !keeping[cmd.Name()] {
-		f.StringSliceVar(&s.identities, "identity", nil, "age identity `FILE` that opens recordings, may be repeated")
+		f.StringSliceVar(&s.identities, "identity", nil, "age identity `FILE` that opens them, may be repeated")
 		cmd.MarkFlagsMutuallyExclusive("identity", "bastion")
 	}
 }

@@ -22,8 +22,8 @@ func ledgerRebuildCommand() *cobra.Command {
 		Use:   "rebuild (--config FILE | --data DIR)",
 		Short: "Rebuild the index of recordings from the ledger and the archive",
 		Long: `Rebuild the index of recordings, which lists and searches use, from the ledger
-and the archive. The state beside it in the catalog (users, keys, holds) stays as
-it is. It takes the view identity, and a bastion that does not run.`,
+and the archive. The state beside it in the catalog (users, keys, holds) stays
+as it is. It takes the view identity, and a bastion that does not run.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := dataOf(file, data)

@@ -70,7 +70,7 @@ backup; that becomes an entry of its own.`,
 		},
 	}
 	addConfigFlag(cmd, &file)
-	cmd.Flags().BoolVar(&o.acceptRollback, "accept-rollback", false, "start with a ledger that does not fit what is remembered of it")
+	cmd.Flags().BoolVar(&o.acceptRollback, "accept-rollback", false, "start with a ledger that was rolled back or replaced")
 	return cmd
 }
 

@@ -30,6 +30,9 @@ func (n *node) openStore(ctx context.Context) error {
 	if n.keys, err = openRecordKeys(n.cfg); err != nil {
 		return err
 	}
+	for _, w := range n.keys.warnings(n.cfg) {
+		n.log.Warn(w)
+	}
 	if n.catalog, err = catalog.Open(ctx, dataDir(n.cfg.Data).catalog()); err != nil {
 		return err
 	}

@@ -35,8 +35,8 @@ of the archive, on any machine, with the ledger's public key that was kept from
 
 Without identities it proves that recordings are whole and unchanged. With those
 that open them it also opens every block, and makes the masked view anew from
-what was recorded: a view that shows anything else is "altered". --dir uses those
-in DATA/keys.
+what was recorded: a view that shows anything else is "altered". --dir uses the
+bastion's own.
 
 That the whole ledger was not replaced by an older one shows only against a
 --checkpoint that was kept elsewhere.
@@ -54,7 +54,7 @@ question was wrong.`
 func verifyCommand() *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify [ID…] (--dir DATA | --archive DIR --ledger-key FILE), or verify BUNDLE.zip --ledger-key FILE",
+		Use:   "verify (--dir DATA | --archive DIR --ledger-key FILE) [ID…]",
 		Short: "Prove that recordings are whole and unchanged",
 		Long:  aboutVerify,
 		Example: `  sallyport verify --dir /var/lib/sallyport --checkpoint kept.txt
@@ -69,8 +69,8 @@ func verifyCommand() *cobra.Command {
 	f.StringVar(&o.checkpoint, "checkpoint", "", "`FILE` with a checkpoint that was kept elsewhere")
 	f.StringSliceVar(&o.identities, "identity", nil, "age identity `FILE` that opens the masked view")
 	f.StringSliceVar(&o.rawIdentities, "raw-identity", nil, "age identity `FILE` that opens everything")
-	f.StringVar(&o.from, "from", "", "recordings that started then or later: `WHEN` is 24h or\n7d ago, or 2006-01-02 or 2006-01-02T15:04 in UTC")
-	f.StringVar(&o.to, "to", "", "recordings that started before `WHEN`")
+	f.StringVar(&o.from, "from", "", "recordings that began then or later: `WHEN` is 24h or\n7d ago, or 2006-01-02 or 2006-01-02T15:04 in UTC")
+	f.StringVar(&o.to, "to", "", "recordings that began before `WHEN`")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	return cmd
 }
