@@ -66,10 +66,10 @@ func (s *Server) newConnection(ctx context.Context, sconn *ssh.ServerConn, g *gr
 func (c *connection) serve(chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request) {
 	stop := context.AfterFunc(c.ctx, c.closeGently)
 	defer stop()
-	ended := make(chan struct{})
 	c.wg.Go(func() { c.globalRequests(reqs) })
 	if c.silence != nil {
-		c.wg.Go(func() { c.keepalive(ended) })
+		alive := c.keepalive()
+		defer alive()
 	}
 	if c.grant.refusal != "" {
 		c.serveRefused(chans)
@@ -78,7 +78,6 @@ func (c *connection) serve(chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request
 			c.open(nc)
 		}
 	}
-	close(ended)
 	c.end(errClientGone)
 	c.logEnd(c.sconn.Wait())
 	if !waitFor(c.wg.Wait, 2*c.s.limits.Grace) {
@@ -211,18 +210,19 @@ func (c *connection) globalRequests(reqs <-chan *ssh.Request) {
 }
 
 // keepalive asks a client that is silent whether it is there, and ends the
-// connection of one that never answers. It closes the connection itself: a
-// write may be stuck for ever.
-func (c *connection) keepalive(ended <-chan struct{}) {
+// connection of one that never answers, until stop is called. It closes the
+// connection itself: a write may be stuck for ever. Between its looks it is a
+// timer, since an idle connection's goroutines are most of what it takes.
+func (c *connection) keepalive() (stop func()) {
 	every := c.s.limits.Keepalive
-	t := time.NewTicker(every)
-	defer t.Stop()
-	var asking atomic.Bool
-	for {
-		select {
-		case <-ended:
+	var asking, stopped atomic.Bool
+	var timer *time.Timer
+	var armed sync.WaitGroup // timer is set
+	armed.Add(1)
+	timer = time.AfterFunc(every, func() {
+		armed.Wait()
+		if stopped.Load() {
 			return
-		case <-t.C:
 		}
 		quiet := c.silence()
 		if quiet > every*time.Duration(c.s.limits.KeepaliveMissed) {
@@ -230,13 +230,17 @@ func (c *connection) keepalive(ended <-chan struct{}) {
 			c.sconn.Close()
 			return
 		}
+		timer.Reset(every)
 		if quiet >= every && asking.CompareAndSwap(false, true) {
 			c.seen.Add(policy.KindGlobal, "keepalive@openssh.com", policy.FromBastion, seenAsked)
-			go func() { // ends with the answer or the connection
-				c.sconn.SendRequest("keepalive@openssh.com", true, nil)
-				asking.Store(false)
-			}()
+			c.sconn.SendRequest("keepalive@openssh.com", true, nil) // until the answer or the connection's end
+			asking.Store(false)
 		}
+	})
+	armed.Done()
+	return func() {
+		stopped.Store(true)
+		timer.Stop()
 	}
 }
 

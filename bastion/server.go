@@ -180,7 +180,23 @@ func (s *Server) handshake(ctx context.Context, g *guard, id policy.ConnectionID
 	}()
 	a := &authenticator{s: s, ctx: ctx, guard: g, id: id, log: log, source: g.addr}
 	defer a.release()
-	return a.run(g, keys)
+	var sconn *ssh.ServerConn
+	var chans <-chan ssh.NewChannel
+	var reqs <-chan *ssh.Request
+	var gr *grant
+	apart(func() { sconn, chans, reqs, gr, err = a.run(g, keys) })
+	return sconn, chans, reqs, gr, err
+}
+
+// apart runs f on a stack of its own and waits for it: what goes deep once, at
+// the beginning, would leave the goroutine that lives on with a large stack.
+func apart(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
 }
 
 // reportRefusals enters, once a minute, how many refusals had no entry of

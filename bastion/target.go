@@ -15,12 +15,20 @@ import (
 // runTarget runs st on a target: decide, record, connect, splice. An error
 // means that the user has been told nothing yet.
 func (s *session) runTarget(where userName, st start) error {
-	about, target, d, err := s.permit(where, st)
+	var about policy.Session
+	var target policy.Target
+	var d policy.Decision
+	var rec proxy.Recording
+	var err, openErr error
+	apart(func() {
+		if about, target, d, err = s.permit(where, st); err == nil {
+			rec, openErr = s.c.s.cfg.OpenRecording(s.ctx, about)
+		}
+	})
 	if err != nil {
 		return err
 	}
-	rec, err := s.c.s.cfg.OpenRecording(s.ctx, about)
-	if err != nil {
+	if err := openErr; err != nil {
 		s.c.log.Error("a recording could not be opened", "session", about.ID, "error", err)
 		s.c.deny(entryOf(about), "The recording could not be opened.", nil)
 		if _, ok := userMessage(err); ok {

@@ -142,7 +142,11 @@ func (u *upstreams) get(ctx context.Context, t policy.Target, login policy.Login
 // connect makes the upstream and watches it. Its goroutine ends with the
 // upstream, which close ends.
 func (u *upstreams) connect(key upstreamKey, sh *shared, t policy.Target) {
-	up, err := u.c.s.cfg.Connect(u.c.ctx, ConnectRequest{Target: t, Login: key.login, User: u.c.grant.identity.User, Connection: u.c.id})
+	var up Upstream
+	var err error
+	apart(func() {
+		up, err = u.c.s.cfg.Connect(u.c.ctx, ConnectRequest{Target: t, Login: key.login, User: u.c.grant.identity.User, Connection: u.c.id})
+	})
 	u.mu.Lock()
 	if err == nil && u.closed {
 		err = errUpstreamsClosed

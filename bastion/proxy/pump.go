@@ -12,8 +12,8 @@ import (
 // more than the small ones; one that moves data borrows a big one while it
 // does.
 const (
-	inputBuffer  = 2 << 10
-	outputBuffer = 4 << 10
+	inputBuffer  = 1 << 10
+	outputBuffer = 2 << 10
 	stderrBuffer = 512
 	bigBuffer    = 32 << 10
 )

@@ -66,7 +66,10 @@ func BenchmarkIdleSession(b *testing.B) {
 		clients = append(clients, open())
 	}
 	b.StopTimer()
-	b.ReportMetric(float64(quiet()-before)/float64(b.N)/1000, "kB/session")
+	after := quiet()
+	b.ReportMetric(float64(before)/1e6, "MB-before")
+	b.ReportMetric(float64(after)/1e6, "MB-after")
+	b.ReportMetric(float64(after-before)/float64(b.N)/1000, "kB/session")
 }
 
 // resident returns the memory of the bastion in bytes.
