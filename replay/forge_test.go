@@ -22,7 +22,7 @@ func forge(t testing.TB, dir, skey string, entries ...policy.Entry) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ledger.Open(ledger.Options{Dir: dir, Signer: signer, Verifier: onlyName{signer}})
+	l, err := ledger.Open(ledger.Options{Dir: dir, Signer: signer, Verifier: onlyName{signer}, Accept: true})
 	if err != nil {
 		t.Fatal(err)
 	}

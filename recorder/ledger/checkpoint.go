@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -90,13 +89,21 @@ func (l *Ledger) again() {
 // sign signs the tree as it is and publishes the checkpoint: staged, durable,
 // renamed. The caller has the lock.
 func (l *Ledger) sign() error {
+	if l.synced < l.tree.size {
+		// Some were written by a process that may have died before its fsync.
+		if err := l.o.Sync(l.file); err != nil {
+			return l.fail(err)
+		}
+		l.synced = l.tree.size
+	}
+	_ = l.writeHashes() // what this leaves out, the next one writes
 	t := tlog.Tree{N: l.tree.size, Hash: l.tree.root()}
 	text, err := note.Sign(&note.Note{Text: formatCheckpoint(l.o.Verifier.Name(), t)}, l.o.Signer)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(l.o.Dir, checkpointName)
-	if err := writeDurably(path, text, l.o); err != nil {
+	if err := writeDurably(path, text, 0o600, l.o); err != nil {
 		return fmt.Errorf("the checkpoint: %w", err)
 	}
 	l.signed = t.N
@@ -108,30 +115,6 @@ func (l *Ledger) sign() error {
 	return nil
 }
 
-// writeDurably replaces the file at path.
-func writeDurably(path string, data []byte, o Options) error {
-	staged := path + ".tmp"
-	f, err := os.OpenFile(staged, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = o.Write(f, data); err == nil {
-		err = o.Sync(f)
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := o.Rename(staged, path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return o.Sync(d)
-}
-
 // Checkpoint signs all that is durable now and returns the checkpoint.
 func (l *Ledger) Checkpoint(ctx context.Context) ([]byte, error) {
 	select {
@@ -140,6 +123,9 @@ func (l *Ledger) Checkpoint(ctx context.Context) ([]byte, error) {
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-l.commit }()
+	if l.isClosed() {
+		return nil, ErrClosed
+	}
 	err := l.locked(func() error {
 		if l.signed == l.tree.size {
 			return nil
@@ -176,11 +162,4 @@ func (l *Ledger) Stats() Stats {
 		s.Unsigned = l.o.Now().Sub(l.since)
 	}
 	return s
-}
-
-// Err returns why nothing can be added any more, or nil.
-func (l *Ledger) Err() error {
-	l.commit <- struct{}{}
-	defer func() { <-l.commit }()
-	return l.broken
 }

@@ -2,15 +2,9 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Copies of a ledger are chunks of whole entries and checkpoints:
@@ -21,6 +15,15 @@ const (
 	checkpointPrefix = "checkpoint-"
 	maxChunk         = 16 << 20 // bytes
 )
+
+// checkpointOf reports whether name is that of a copied checkpoint.
+func checkpointOf(name string) bool {
+	text, found := strings.CutPrefix(name, checkpointPrefix)
+	size, err := strconv.ParseInt(text, 10, 64)
+	return found && err == nil && size >= 0 && name == copiedCheckpoint(size)
+}
+
+func copiedCheckpoint(size int64) string { return fmt.Sprintf("%s%016d", checkpointPrefix, size) }
 
 func chunkName(from, to int64) string {
 	return fmt.Sprintf("%s%016d-%016d.jsonl", chunkPrefix, from, to)
@@ -43,98 +46,48 @@ func (l *Ledger) Export(ctx context.Context, from int64, put func(name string, d
 		return from, err
 	}
 	t, err := OpenCheckpoint(checkpoint, l.o.Verifier)
-	if err != nil || t.N <= from {
+	if err != nil {
 		return from, err
 	}
-	g := &Log{dir: l.o.Dir, files: []string{entriesName}}
-	var chunk []byte
-	begun, n := from, int64(0)
-	flush := func() error {
-		if len(chunk) == 0 {
-			return nil
-		}
-		err := put(chunkName(begun, n), chunk)
-		begun, chunk = n, nil
-		return err
+	if from < 0 || from > t.N {
+		return from, fmt.Errorf("the ledger in %s has %d entries: they cannot be copied from entry %d on", l.o.Dir, t.N, from)
 	}
-	for line, err := range g.lines() {
-		if err != nil {
-			return from, err
-		}
-		if n == t.N {
-			break
-		}
-		if n >= from {
-			chunk = append(append(chunk, line...), '\n')
-		}
-		if n++; len(chunk) >= maxChunk {
-			if err := flush(); err != nil {
-				return from, err
-			}
-		}
+	if from == t.N {
+		return from, nil
 	}
-	if err := flush(); err != nil {
+	if err := l.exportChunks(ctx, from, t.N, put); err != nil {
 		return from, err
 	}
-	if err := put(fmt.Sprintf("%s%016d", checkpointPrefix, t.N), checkpoint); err != nil {
+	if err := put(copiedCheckpoint(t.N), checkpoint); err != nil {
 		return from, err
 	}
 	return t.N, nil
 }
 
-// EraseBodies removes the bodies of the days that ended before a time, for
-// good, and returns how many days those were. Their leaves stay.
-func EraseBodies(dir string, before time.Time) (int, error) {
-	dir = filepath.Join(dir, bodiesDir)
-	files, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("the ledger's details cannot be erased: %w", err)
-	}
-	erased := 0
-	for _, f := range files {
-		day, err := time.Parse("2006-01-02.jsonl", f.Name())
-		if err != nil || day.AddDate(0, 0, 1).After(before) {
+// exportChunks hands leaves from up to to, in chunks.
+func (l *Ledger) exportChunks(ctx context.Context, from, to int64, put func(name string, data []byte) error) error {
+	l.commit <- struct{}{}
+	s := l.scanFrom(from)
+	<-l.commit
+	defer s.close()
+	var chunk []byte
+	begun := from
+	for s.at < to {
+		line, err := s.next()
+		if err != nil {
+			return fmt.Errorf("the ledger in %s cannot be copied: %w", l.o.Dir, err)
+		}
+		chunk = append(append(chunk, line...), '\n')
+		if len(chunk) < maxChunk && s.at < to {
 			continue
 		}
-		if err := erase(filepath.Join(dir, f.Name())); err != nil {
-			return erased, fmt.Errorf("the ledger's details of %s cannot be erased: %w", f.Name(), err)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		erased++
+		if err := put(chunkName(begun, s.at), chunk); err != nil {
+			return err
+		}
+		begun, chunk = s.at, nil
 	}
-	if erased == 0 {
-		return 0, nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return erased, err
-	}
-	defer d.Close()
-	return erased, d.Sync()
-}
-
-// erase overwrites a file, as far as the file system lets that reach the disk,
-// and removes it.
-func erase(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	st, err := f.Stat()
-	if err == nil {
-		_, err = io.CopyN(f, zeros{}, st.Size())
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Remove(path)
-}
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
+	return nil
 }

@@ -12,12 +12,15 @@ import (
 
 // GenerateKey makes the key pair of a ledger, in the encodings of note keys
 // (golang.org/x/mod/sumdb/note). The name is the origin of its checkpoints; it
-// has neither white space nor "+".
+// has neither white space nor "+" nor "|".
 func GenerateKey(name string) (skey, vkey string, err error) {
-	if name == "" || strings.ContainsAny(name, "+ \t\r\n") {
-		return "", "", fmt.Errorf("%q is no name for a ledger's key", name)
+	if skey, vkey, err = note.GenerateKey(rand.Reader, name); err != nil {
+		return "", "", err
 	}
-	return note.GenerateKey(rand.Reader, name)
+	if _, err := note.NewVerifier(vkey); err != nil || strings.ContainsAny(name, "|\r\n") {
+		return "", "", fmt.Errorf("%q is no name for a ledger's key: it has neither white space nor + nor |, and at least one character", name)
+	}
+	return skey, vkey, nil
 }
 
 // maxKeyFile limits a key's file, in bytes.

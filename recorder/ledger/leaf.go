@@ -50,6 +50,9 @@ type item struct {
 
 const leafVersion = 1
 
+// errNewer says that a leaf is of a version that this program does not know.
+var errNewer = errors.New("the entry is of a later version")
+
 // item encodes e.
 func (l *Ledger) item(e policy.Entry) (item, error) {
 	if e.Time.IsZero() {
@@ -132,7 +135,7 @@ func parseLeaf(line []byte) (Leaf, error) {
 		return Leaf{}, fmt.Errorf("it is no entry: %w", err)
 	}
 	if leaf.Version > leafVersion {
-		return Leaf{}, fmt.Errorf("it is of version %d, and this program knows %d: use the version that wrote it", leaf.Version, leafVersion)
+		return Leaf{}, fmt.Errorf("%w: %d, and this program knows %d; use the version that wrote it", errNewer, leaf.Version, leafVersion)
 	}
 	if leaf.Version < 1 || leaf.Kind == "" {
 		return Leaf{}, errors.New("it is no entry")

@@ -1,26 +1,3 @@
-// Package ledger keeps the account of decisions and events: an append-only
-// Merkle tree of entries (RFC 6962 hashing) with signed checkpoints (C2SP
-// tlog-checkpoint in a signed note), so that nothing in it can be changed or
-// taken away unnoticed by whoever remembers a checkpoint (DESIGN, invariant I7).
-//
-// # Files
-//
-// entries.jsonl has one leaf a line, in order. A leaf is a JSON object with the
-// keys v (1), time (RFC 3339, UTC), kind, and where they apply session, ref (an
-// object of strings, public facts) and digest. The leaf's hash is that of the
-// line without its line feed: SHA-256(0x00 || line).
-//
-// bodies/YYYY-MM-DD.jsonl has what names people and places: one line for each
-// body, "DIGEST BODY". DIGEST, as in the leaf, is SHA-256 in hexadecimal of the
-// body's plain text, a JSON object with the keys salt (32 random bytes in hex),
-// user, target, login, source and detail. BODY is base64 (RFC 4648, section 4)
-// of a 12-byte nonce and AES-256-GCM under the body key, with the digest's hex
-// as additional data. Removing a file erases that day's details; the tree stays
-// whole, and without the salt a digest tells nothing.
-//
-// checkpoint is the newest signed checkpoint: three lines (origin, size, root
-// in base64), an empty one, and the signature. It never covers an entry that is
-// not durable.
 package ledger
 
 import (
@@ -43,9 +20,10 @@ const MaxEntry = 1 << 20
 // checkpointTime is how long an entry may be without a checkpoint that covers it.
 const checkpointTime = time.Second
 
-// EntryTorn is an entry that the ledger makes itself: the line before it had
-// been cut off by a crash or a full disk, and was removed. Nobody was told that
-// it was durable. Ref: "bytes" and "sha256" of what was there.
+// EntryTorn is an entry that the ledger makes itself: what was in its place had
+// been cut off by a crash or a full disk, and was taken away. Nobody was told
+// that it was durable. Ref: "bytes" and "sha256" of what was there, which is
+// kept in a file torn-INDEX-DIGEST.
 const EntryTorn policy.EntryKind = "ledger.torn"
 
 // Errors that callers tell apart.
@@ -65,8 +43,8 @@ type Options struct {
 	Verifier note.Verifier
 	BodyKey  [32]byte
 	// Remembered are checkpoints that were kept elsewhere. A ledger that does
-	// not hold all of them does not open, unless Accept is set: then it says
-	// so in an entry, EntryRollback.
+	// not hold all that they and the checkpoint beside it cover does not open,
+	// unless Accept is set: then it says so in entries of EntryRollback.
 	Remembered [][]byte
 	Accept     bool
 
@@ -88,9 +66,12 @@ type Ledger struct {
 	commit chan struct{} // holds a token for whoever writes
 	// Of the holder of the token:
 	tree   tree
-	size   int64 // bytes of the file that are in tree
-	signed int64 // leaves that a checkpoint covers
-	broken error // of Sync: what the disk holds is unknown, nothing more is added
+	size   int64   // bytes of the file that are in tree
+	marks  []int64 // where in the file each markEvery-th leaf begins
+	synced int64   // leaves that are durable for certain
+	hashed int64   // leaves whose hashes are in the file of hashes
+	signed int64   // leaves that a checkpoint covers
+	broken error   // of Sync: what the disk holds is unknown, nothing more is added
 	day    *os.File
 	dayOf  string
 
@@ -105,8 +86,9 @@ type Ledger struct {
 	omu    sync.Mutex
 	latest []byte // guarded by omu: the newest checkpoint
 	news   chan struct{}
-	count  int64 // guarded by omu: leaves
-	since  time.Time
+	count  int64     // guarded by omu: leaves
+	since  time.Time // guarded by omu: the oldest leaf without a checkpoint came then
+	failed error     // guarded by omu: broken, for those without the token
 }
 
 // batch is what is written and made durable at once.
@@ -118,10 +100,14 @@ type batch struct {
 
 // Open opens the ledger in o.Dir, or begins one. The whole tree is computed
 // anew from the entries and compared with the checkpoint beside them and with
-// o.Remembered. The error wraps ErrAltered, ErrRolledBack or ErrWrongKey.
+// o.Remembered. The error wraps ErrAltered, ErrRolledBack, ErrWrongKey or
+// ErrUnsigned.
 func Open(o Options) (*Ledger, error) {
 	if o.Dir == "" || o.Signer == nil || o.Verifier == nil {
 		return nil, errors.New("the ledger needs a directory and a key")
+	}
+	if o.Signer.Name() != o.Verifier.Name() || o.Signer.KeyHash() != o.Verifier.KeyHash() {
+		return nil, fmt.Errorf("the ledger in %s cannot be opened: %w: its secret and its public key do not belong together", o.Dir, ErrWrongKey)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -137,9 +123,7 @@ func Open(o Options) (*Ledger, error) {
 	}
 	l := &Ledger{o: o, commit: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), news: make(chan struct{})}
 	if err := l.open(); err != nil {
-		if l.file != nil {
-			l.file.Close()
-		}
+		l.closeFiles()
 		return nil, fmt.Errorf("the ledger in %s cannot be opened: %w", o.Dir, err)
 	}
 	go l.signLoop()
@@ -164,28 +148,26 @@ func (l *Ledger) open() error {
 		return err
 	}
 	defer unlock(l.file)
-	bad, err := l.check()
+	add, err := l.check()
 	if err != nil {
 		return err
 	}
-	for _, e := range bad {
-		if err := l.store([]item{e}); err != nil {
+	if l.tree.size == 0 && l.latest == nil {
+		// Entries without a checkpoint are a sign of tampering, so the first
+		// checkpoint comes before the first entry.
+		if err := l.sign(); err != nil {
 			return err
 		}
 	}
-	if l.signed < l.tree.size || l.latest == nil {
+	for _, it := range add {
+		if err := l.store([]item{it}); err != nil {
+			return err
+		}
+	}
+	if l.signed < l.tree.size {
 		return l.sign()
 	}
 	return nil
-}
-
-func (l *Ledger) syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return l.o.Sync(d)
 }
 
 // Append adds entries, in order and together, with the time of now where they
@@ -285,15 +267,46 @@ func (l *Ledger) Close() error {
 	close(l.stop)
 	<-l.done
 	l.commit <- struct{}{}
+	defer func() { <-l.commit }()
 	l.commitPending()
 	var err error
 	if l.signed < l.tree.size {
 		err = l.locked(l.sign)
 	}
-	err = errors.Join(err, l.file.Close())
-	if l.day != nil {
-		err = errors.Join(err, l.day.Close())
+	return errors.Join(err, l.closeFiles())
+}
+
+func (l *Ledger) closeFiles() error {
+	var err error
+	for _, f := range []*os.File{l.file, l.day} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
 	}
-	<-l.commit
 	return err
+}
+
+// isClosed reports whether Close was called. The holder of the token may go on
+// only where it was not.
+func (l *Ledger) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// fail breaks the ledger for good.
+func (l *Ledger) fail(err error) error {
+	l.broken = err
+	l.omu.Lock()
+	l.failed = err
+	l.omu.Unlock()
+	return err
+}
+
+// Err returns why nothing can be added any more, or nil. It does not wait for
+// a disk that hangs.
+func (l *Ledger) Err() error {
+	l.omu.Lock()
+	defer l.omu.Unlock()
+	return l.failed
 }

@@ -17,7 +17,7 @@ import (
 func TestFilePlaceNeverGoesBack(t *testing.T) {
 	w := newWorld(t)
 	l := w.open()
-	p := FilePlace(filepath.Join(t.TempDir(), "outside", "cp"), w.o.Verifier)
+	p := FilePlace(filepath.Join(t.TempDir(), "cp"), w.o.Verifier)
 	if last, err := p.Last(ctx); last != nil || err != nil {
 		t.Errorf("%q %v", last, err)
 	}

@@ -30,29 +30,19 @@ const maxProven = 1_000_000
 // Prove proves the leaves at indexes, which the checkpoint must cover.
 func (g *Log) Prove(indexes ...int64) (Proof, error) {
 	p := Proof{Checkpoint: string(g.checkpoint)}
-	wanted := map[int64]string{}
 	for _, i := range indexes {
 		if i < 0 || i >= g.signed.N {
 			return Proof{}, fmt.Errorf("%w that covers entry %d", ErrUnsigned, i)
 		}
-		wanted[i] = ""
-	}
-	n := int64(0)
-	for line, err := range g.lines() {
+		line, err := g.line(i)
 		if err != nil {
 			return Proof{}, err
 		}
-		if _, ok := wanted[n]; ok {
-			wanted[n] = string(line)
-		}
-		n++
-	}
-	for _, i := range indexes {
 		path, err := tlog.ProveRecord(g.signed.N, i, g.reader())
 		if err != nil {
 			return Proof{}, err
 		}
-		leaf := ProofLeaf{Index: i, Leaf: wanted[i]}
+		leaf := ProofLeaf{Index: i, Leaf: line}
 		for _, h := range path {
 			leaf.Path = append(leaf.Path, base64.StdEncoding.EncodeToString(h[:]))
 		}

@@ -16,10 +16,10 @@ type peak struct {
 	hash  tlog.Hash
 }
 
-// add adds a leaf.
-func (t *tree) add(leaf []byte) {
+// add adds a leaf, of which h is the hash.
+func (t *tree) add(h tlog.Hash) {
 	t.size++
-	p := peak{0, tlog.RecordHash(leaf)}
+	p := peak{0, h}
 	for n := len(t.peaks); n > 0 && t.peaks[n-1].level == p.level; n = len(t.peaks) {
 		p = peak{p.level + 1, tlog.NodeHash(t.peaks[n-1].hash, p.hash)}
 		t.peaks = t.peaks[:n-1]
@@ -39,9 +39,4 @@ func (t *tree) root() tlog.Hash {
 		h = tlog.NodeHash(t.peaks[i].hash, h)
 	}
 	return h
-}
-
-// clone returns a copy that grows apart.
-func (t *tree) clone() tree {
-	return tree{t.size, append([]peak(nil), t.peaks...)}
 }
