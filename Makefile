@@ -5,7 +5,7 @@ DIST  := replay/web/static/dist
 FRONT := replay/web/frontend
 DEMO_FLAGS ?=
 
-.PHONY: all build web demo demo-once test setup unit fuzz lint bench clean screenshots
+.PHONY: all build web demo demo-once test setup unit fuzz crash lint bench clean screenshots
 
 all: build
 
@@ -39,6 +39,9 @@ fuzz: ## each fuzz target for a while
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchtime 3s ./...
+
+crash: ## kill the bastion a thousand times
+	SALLYPORT_CRASH_ROUNDS=1000 SALLYPORT_TEST_REQUIRE=1 $(GO) test -count=1 -v -timeout 60m -run KilledAtAnyMoment ./cmd/sallyport
 
 lint: ## gofmt, vet, staticcheck, and govulncheck where its database can be reached
 	./testdata/lint.sh
