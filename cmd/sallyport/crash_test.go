@@ -22,6 +22,7 @@ import (
 	"sallyport/recorder/archive"
 	"sallyport/recorder/cast"
 	"sallyport/recorder/catalog"
+	"sallyport/recorder/crashfs"
 	"sallyport/recorder/ledger"
 	"sallyport/recorder/sealed"
 	"sallyport/replay"
@@ -253,4 +254,50 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Errorf("%d bytes were given and %d recordings made in %d rounds: that shows nothing", given, found, rounds)
 	}
 	t.Logf("%d rounds, %d recordings, %d bytes", rounds, found, given)
+}
+
+// TestPowerCutAtAnyMoment is the same with the power instead of the process:
+// the data lies in a file system that loses, at each cut, whatever no fsync had
+// covered. SIGKILL alone proves no fsync, since the kernel keeps what was
+// written.
+func TestPowerCutAtAnyMoment(t *testing.T) {
+	mount := t.TempDir()
+	n := newNode(t, nodeOptions{data: mount})
+	host := sshtest.StartHost(t, sshtest.Options{UserCAs: []ssh.PublicKey{n.targetCA()}})
+	n.target(host.Addr, "demo", host.HostKey)
+	state := t.TempDir()
+	if err := os.CopyFS(state, os.DirFS(mount)); err != nil {
+		t.Fatal(err)
+	}
+	rounds := min(crashRounds(t), 30)
+	var before []*witness
+	given := 0
+	for round := range rounds + 1 {
+		fs := crashfs.Mount(t, mount, state)
+		n.start()
+		r := openRecord(t, dataDir(mount))
+		for _, w := range before {
+			r.holds(w)
+			given += len(w.bytes())
+		}
+		if t.Failed() || round == rounds {
+			n.end(syscall.SIGTERM)
+			r.verify(replay.Interrupted)
+			r.catalog.Close()
+			break
+		}
+		r.catalog.Close()
+		all, wait := n.crowd(round, n.signer())
+		time.Sleep(time.Duration(50+rand.IntN(250)) * time.Millisecond)
+		n.end(syscall.SIGKILL)
+		wait()
+		before, state = all, t.TempDir()
+		if err := fs.Cut(state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if given == 0 {
+		t.Error("no byte was given: that shows nothing")
+	}
+	t.Logf("%d rounds, %d bytes", rounds, given)
 }
