@@ -7,12 +7,18 @@ const idleTime = time.Hour // any long time does
 // commitLoop is the committer. It ends with Close or a failure.
 func (j *Journal) commitLoop() {
 	defer close(j.done)
+	defer func() {
+		j.tell()
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.ended = true
+		j.synced.Broadcast()
+	}()
 	timer := time.NewTimer(idleTime)
 	defer timer.Stop()
 	for {
 		next := j.commit(false)
 		if j.Err() != nil {
-			j.tell()
 			return
 		}
 		timer.Reset(next)
@@ -20,9 +26,9 @@ func (j *Journal) commitLoop() {
 		case <-j.wake:
 		case <-timer.C:
 		case <-j.failed:
+			return
 		case <-j.stop:
 			j.commit(true)
-			j.tell()
 			return
 		}
 	}
@@ -32,48 +38,58 @@ func (j *Journal) commitLoop() {
 // waiters, and returns when to come again at the latest.
 func (j *Journal) commit(final bool) time.Duration {
 	j.mu.Lock()
-	due := !j.dirty.IsZero() && j.o.Now().Sub(j.dirty) >= syncTime
-	want := j.wanted || due || final
+	now := j.o.Now()
 	left := idleTime
-	if !j.dirty.IsZero() {
-		left = max(syncTime-j.o.Now().Sub(j.dirty), time.Millisecond)
+	if !j.since.IsZero() {
+		left = min(syncTime-now.Sub(j.since), syncTime)
 	}
-	j.mu.Unlock()
-	if !want {
-		return left
-	}
-	begun := j.o.Now()
-	j.wmu.Lock()
-	j.mu.Lock()
+	wanted := j.wanted || final || left <= 0
 	j.wanted = false
 	j.mu.Unlock()
-	_, err := j.flush()
-	j.mu.Lock()
-	to, f := j.written, j.file
-	j.dirty = time.Time{}
-	behind := j.durable < to
-	j.mu.Unlock()
-	// Rotation makes a file durable before it leaves it, so f is the only one
-	// that is not. It must not be closed while it is synced: wmu is let go
-	// only once a reference is held.
-	f.users.Add(1)
-	j.wmu.Unlock()
-	if err == nil && behind {
-		err = j.sync(f.f)
+	if !wanted {
+		return left
 	}
-	f.users.Done()
+	to, err := j.makeDurable()
 	j.mu.Lock()
-	if err != nil {
+	left = idleTime
+	if !j.since.IsZero() {
+		left = syncTime
+	}
+	switch {
+	case err != nil:
 		j.fail(err)
-	} else if j.err == nil && j.durable < to {
+	case j.err == nil && j.durable < to:
 		j.durable = to
 		j.stats.Commits++
-		j.stats.LastCommit = j.o.Now().Sub(begun)
+		j.stats.LastCommit = j.o.Now().Sub(now)
 		j.synced.Broadcast()
 	}
 	j.mu.Unlock()
 	j.tell()
-	return time.Millisecond
+	return left
+}
+
+// makeDurable writes the batch and syncs, and returns up to where everything is
+// durable then.
+func (j *Journal) makeDurable() (LSN, error) {
+	j.wmu.Lock()
+	err := j.flush()
+	j.mu.Lock()
+	to, f := j.written, j.file
+	behind := j.durable < to
+	if j.since = (time.Time{}); len(j.batch) > 0 { // put since
+		j.since = j.o.Now()
+	}
+	j.mu.Unlock()
+	// Rotation makes a file durable before it leaves it, so f is the only one
+	// that is not. users keeps it open.
+	f.users.Add(1)
+	j.wmu.Unlock()
+	defer f.users.Done()
+	if err == nil && behind {
+		err = j.sync(f.f)
+	}
+	return to, err
 }
 
 // tell tells the waiters what is durable. Those whose last record is not yet
@@ -87,9 +103,6 @@ func (j *Journal) tell() {
 		if err != nil || last <= upTo {
 			delete(j.waiting, w)
 		}
-	}
-	if len(j.waiting) > 0 {
-		j.wanted = true
 	}
 	j.mu.Unlock()
 	for i, w := range told {

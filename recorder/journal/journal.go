@@ -11,7 +11,8 @@
 //	offset size
 //	0      8    "SALLYWAL"
 //	8      2    version, 1
-//	10     6    zero
+//	10     2    zero
+//	12     4    CRC-32C of the header's 72 bytes, this field taken as zero
 //	16     8    the file's number
 //	24     32   salt
 //	56     16   check value
@@ -33,6 +34,14 @@
 //	33          data
 //
 // Files are allocated whole, so a length of zero is the end.
+//
+// The journal goes on in the next file only once all of a file is durable. What
+// stands first in that next file is then a link, 0x80000020 in place of the
+// length, and 32 bytes sealed as a record is: number and end of the file
+// before, 8 bytes each, and the tag. So a file that is followed by a link must
+// be whole up to that end. The first file after a start has no link: a crash may
+// have cut off the last records of the one before, and these nobody was told
+// were durable.
 package journal
 
 import (
@@ -51,8 +60,12 @@ const (
 	MaxData           = 1 << 20 // of one record
 )
 
-// syncTime is how long what Write has written may be without an fsync.
-const syncTime = 100 * time.Millisecond
+const (
+	// syncTime is how long a record may be without an fsync.
+	syncTime = 100 * time.Millisecond
+	// retryTime is how long after a failure the next file is tried again.
+	retryTime = time.Second
+)
 
 var (
 	// ErrFull says that the disk has no space for another file. The journal
@@ -80,7 +93,10 @@ type Record struct {
 // its low 40 bits. It grows from record to record.
 type LSN uint64
 
-const offsetBits = 40
+const (
+	offsetBits = 40
+	maxNumber  = 1<<(64-offsetBits) - 1 // of a file
+)
 
 func lsn(file uint64, offset int64) LSN { return LSN(file<<offsetBits | uint64(offset)) }
 
@@ -89,7 +105,8 @@ func (l LSN) File() uint64 { return uint64(l) >> offsetBits }
 
 // Waiter is told when records are durable. Committed is called by one goroutine
 // at a time and must neither block nor call the journal. An err is final: what
-// the disk holds beyond the last upTo is then unknown.
+// the disk holds beyond the last upTo is then unknown. A Waiter must be
+// comparable, as a pointer is.
 type Waiter interface {
 	Committed(upTo LSN, err error)
 }
@@ -116,10 +133,11 @@ type Options struct {
 // Stats are figures for metrics.
 type Stats struct {
 	Files      int
-	Bytes      int64 // of all files, as allocated
+	Bytes      int64 // of all files, as allocated, and of the next one
 	Records    uint64
 	Commits    uint64
 	LastCommit time.Duration // how long the last write and fsync took
+	Full       bool          // the next file could not be made
 }
 
 // Journal is an open journal. It is safe for concurrent use.
@@ -127,11 +145,13 @@ type Stats struct {
 // Records are put into a batch (under mu); whoever writes takes the batch
 // (under wmu) and appends it to the file; the committer, the one goroutine,
 // makes what is written durable and tells the waiters. Close ends it. Lock
-// order: wmu, mu.
+// order: releasing, wmu, mu.
 type Journal struct {
 	o    Options
 	lock *os.File
-	old  []uint64 // files of earlier runs, until the first Append
+	old  []uint64 // files of earlier runs; fixed
+
+	releasing sync.Mutex // one Release at a time
 
 	wmu  sync.Mutex
 	file *file // being written; wmu and mu to change it
@@ -141,27 +161,35 @@ type Journal struct {
 	batch   []byte         // sealed records not yet written
 	spare   []byte         // memory for the next batch
 	waiting map[Waiter]LSN // the last record that each waits for
-	told    []Waiter       // memory of tell
 	end     int64          // offset of the end of batch in file
 	written LSN            // in the file
 	durable LSN
-	synced  sync.Cond // durable grew, or the journal failed
+	synced  sync.Cond // durable grew, or the journal failed or ended
 	wanted  bool      // somebody waits for an fsync
-	dirty   time.Time // when the oldest bytes without an fsync were written
+	since   time.Time // when the oldest record without an fsync came; zero: all have one
 	next    *file     // made ahead
 	making  bool      // next is being made
+	made    sync.Cond // next was made, or could not be
 	full    error     // why next could not be made
 	lastTry time.Time // when it was tried
-	files   []uint64  // numbers, in order; the last is file's
+	files   []listed  // in order; the last is file
 	stats   Stats
 	err     error
 	closed  bool
+	ended   bool // the committer has gone
+
+	told []Waiter // memory of tell; the committer's
 
 	wake   chan struct{}
 	stop   chan struct{}
 	done   chan struct{}
 	failed chan struct{}
-	makers sync.WaitGroup // of next
+}
+
+// listed is a file on the disk.
+type listed struct {
+	number uint64
+	size   int64 // bytes
 }
 
 // Durable returns up to where everything is durable.
@@ -193,8 +221,13 @@ func (j *Journal) Stats() Stats {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := j.stats
-	s.Files = len(j.files)
-	s.Bytes = int64(len(j.files)) * j.o.FileSize
+	s.Files, s.Full = len(j.files), j.full != nil
+	for _, f := range j.files {
+		s.Bytes += f.size
+	}
+	if j.next != nil {
+		s.Bytes += j.o.FileSize
+	}
 	return s
 }
 

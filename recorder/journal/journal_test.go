@@ -241,89 +241,6 @@ func TestWrongKeyAndSecondProcess(t *testing.T) {
 	}
 }
 
-func TestCutAndFlippedAtEveryByte(t *testing.T) {
-	dir := t.TempDir()
-	j := open1(t, Options{Dir: dir, FileSize: 2 << 10})
-	for i := range 8 {
-		if _, err := j.Write(Record{Seq: uint64(i), Data: []byte("some data")}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	path := j.path(1)
-	j.Close()
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := recordSize(9)
-	for cut := range headerSize + 8*size {
-		n := 0
-		damaged, err := read(whole[:cut], 1, [32]byte{}, func(r Record, _ LSN) error {
-			if r.Seq != uint64(n) {
-				t.Fatalf("cut at %d: record %d is %d", cut, n, r.Seq)
-			}
-			n++
-			return nil
-		})
-		if want := max(0, cut-headerSize) / size; cut >= headerSize && (err != nil || n != want || len(damaged) > 0) {
-			t.Errorf("cut at %d: %d records, want %d; %v %v", cut, n, want, damaged, err)
-		}
-	}
-	for at := headerSize; at < headerSize+8*size; at++ {
-		flipped := append([]byte(nil), whole...)
-		flipped[at] ^= 0x10
-		n := 0
-		damaged, err := read(flipped, 1, [32]byte{}, func(Record, LSN) error { n++; return nil })
-		last := at >= headerSize+7*size
-		if err != nil || n != 7 || len(damaged) != 1 && !last {
-			t.Errorf("flipped at %d: %d records, %v, %v", at, n, damaged, err)
-		}
-	}
-}
-
-// What a crash leaves at the end of a big file is passed over at once. With a
-// look at 64 KiB for each byte this took minutes.
-func TestTornRecordInABigFile(t *testing.T) {
-	j := open1(t, Options{})
-	if _, err := j.Write(Record{Data: []byte("some data")}); err != nil {
-		t.Fatal(err)
-	}
-	path := j.path(1)
-	j.Close()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	copy(data[headerSize+recordSize(9):], "\x00\x00\x01\x00torn")
-	n := 0
-	damaged, err := read(data, 1, [32]byte{}, func(Record, LSN) error { n++; return nil })
-	if n != 1 || len(damaged) != 0 || err != nil {
-		t.Errorf("%d records, %v, %v", n, damaged, err)
-	}
-}
-
-func FuzzRead(f *testing.F) {
-	dir := f.TempDir()
-	j := open1(f, Options{Dir: dir, FileSize: 1 << 10})
-	if _, err := j.Write(Record{Data: []byte("some data")}); err != nil {
-		f.Fatal(err)
-	}
-	j.Close()
-	whole, err := os.ReadFile(j.path(1))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(whole)
-	f.Add(whole[:80])
-	f.Add([]byte(magic))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) > 1<<16 {
-			return
-		}
-		_, _ = read(data, 1, [32]byte{}, func(Record, LSN) error { return nil })
-	})
-}
-
 func TestConcurrentWritersShareCommits(t *testing.T) {
 	j := open1(t, Options{FileSize: 1 << 20})
 	var wg sync.WaitGroup
@@ -345,39 +262,5 @@ func TestConcurrentWritersShareCommits(t *testing.T) {
 	wg.Wait()
 	if s := j.Stats(); s.Records != 1600 || s.Commits >= 1600 {
 		t.Errorf("%+v", s)
-	}
-}
-
-func BenchmarkDurableRecords(b *testing.B) {
-	for _, noSync := range []bool{false, true} {
-		for _, writers := range []int{1, 16, 256} {
-			b.Run(fmt.Sprintf("writers=%d/nosync=%v", writers, noSync), func(b *testing.B) {
-				j := open1(b, Options{NoSync: noSync})
-				data := make([]byte, 64)
-				b.ReportAllocs()
-				b.ResetTimer()
-				var wg sync.WaitGroup
-				for g := range writers {
-					wg.Go(func() {
-						w := newTold()
-						for i := g; i < b.N; i += writers {
-							at, err := j.Append(Record{Session: ID{byte(g), byte(g >> 8)}, Seq: uint64(i), Data: data}, w)
-							if err == nil {
-								err = w.wait(b, at)
-							}
-							if err != nil {
-								b.Error(err)
-								return
-							}
-							if i%4096 == 0 {
-								_ = j.Release(j.Current())
-							}
-						}
-					})
-				}
-				wg.Wait()
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
-			})
-		}
 	}
 }
