@@ -27,6 +27,7 @@ import (
 type forgery struct {
 	event    func(*sealed.Event)
 	context  func(*policy.Session)
+	keyframe []byte
 	sealWith func(*sealed.Keys) // other keys than the key object's
 	key      func([]byte) []byte
 	segment  func([]byte) []byte
@@ -80,6 +81,9 @@ func (f forgery) make(t testing.TB) forged {
 	touch(f.event, &e)
 	w := sealed.NewWriter(id, 0, [32]byte{}, keys)
 	w.Context(mustJSON(t, shown))
+	if len(f.keyframe) > 0 {
+		w.Keyframe(f.keyframe)
+	}
 	must(w.Block([]sealed.Event{{Code: 'i', Raw: []byte("typed")}, e, {Code: 'o', Raw: []byte("plain")}}))
 	seg, info, err := w.Finish(0, 3)
 	must(err)
@@ -233,6 +237,8 @@ func TestVerifyForgedContent(t *testing.T) {
 		"segment: of another recording": {forgery{segment: reseg(16)}, allAltered},
 		"segment: of another number":    {forgery{segment: reseg(15)}, allAltered},
 		"segment: after another":        {forgery{segment: reseg(32)}, allAltered},
+		"segment: a keyframe":           {forgery{keyframe: []byte("screen")}, allValid},
+		"segment: its keyframe":         {forgery{keyframe: []byte("screen"), segment: beforeBlocks}, viewFinds},
 		"segment: its salt":             {forgery{segment: reseg(64)}, viewFinds},
 		"segment: its view key check":   {forgery{segment: reseg(80)}, viewFinds},
 		"segment: its raw key check":    {forgery{segment: reseg(96)}, viewFinds},
@@ -250,6 +256,16 @@ func rekey(at int) func([]byte) []byte {
 		binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)))
 		return b
 	}
+}
+
+// beforeBlocks flips a byte just before the first block: of the keyframe, where
+// there is one.
+func beforeBlocks(b []byte) []byte {
+	seg, err := sealed.Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		panic(err)
+	}
+	return flip(b, int(seg.Blocks()[0].Offset)-1)
 }
 
 // reseg does so with the header of a segment, remanifest with a manifest's.
@@ -357,6 +373,7 @@ func TestVerifyForgedEntries(t *testing.T) {
 		return append(e, policy.Entry{Kind: policy.EntryShred, Session: id, Ref: map[string]string{"key": e[0].Ref["key"]}})
 	}
 	noKey := func(id string, all map[string][]byte) { delete(all, archive.KeyName(id)) }
+	noManifest := func(id string, all map[string][]byte) { delete(all, archive.ManifestName(id)) }
 	only := func(keep func(string) string) func(string, map[string][]byte) {
 		return func(id string, all map[string][]byte) {
 			maps.DeleteFunc(all, func(name string, _ []byte) bool { return name != keep(id) })
@@ -377,6 +394,10 @@ func TestVerifyForgedEntries(t *testing.T) {
 		"no start":                       {forgery{entries: drop(0)}, replay.Unsigned},
 		"no segment":                     {forgery{entries: drop(1)}, replay.Altered},
 		"no end":                         {forgery{entries: drop(2)}, replay.Running},
+		"no end, and no manifest":        {forgery{entries: drop(2), objects: noManifest}, replay.Running},
+		"no end, of another recording":   {forgery{entries: drop(2), objects: noManifest, segment: reseg(16)}, replay.Altered},
+		"no end, of another number":      {forgery{entries: drop(2), objects: noManifest, segment: reseg(15)}, replay.Altered},
+		"no end, after another":          {forgery{entries: drop(2), objects: noManifest, segment: reseg(32)}, replay.Altered},
 		"no entry":                       {forgery{entries: func(policy.SessionID, entries) entries { return entries{{Kind: policy.EntryNodeStart}} }}, replay.Unsigned},
 		"a second start, the same":       {forgery{entries: func(_ policy.SessionID, e entries) entries { return slices.Insert(e, 1, e[0]) }}, replay.Valid},
 		"a second segment, the same":     {forgery{entries: func(_ policy.SessionID, e entries) entries { return slices.Insert(e, 2, e[1]) }}, replay.Valid},
