@@ -1,9 +1,8 @@
 package replay
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -78,7 +77,9 @@ type VerifyOptions struct {
 
 // Verify yields a verdict for every recording that the ledger or the archive
 // knows of, in the order of their ids. It needs no server and trusts no index.
-// An error is that the archive or the ledger cannot be read, and ends it.
+// An object that cannot be read is missing, and keeps no other recording from
+// its verdict. An error is that the archive cannot be listed or the ledger not be
+// read, that Checkpoint is none, or that of ctx, and ends it.
 func Verify(ctx context.Context, o VerifyOptions) iter.Seq2[Verdict, error] {
 	return func(yield func(Verdict, error) bool) {
 		v := &verifier{VerifyOptions: o, ctx: ctx, facts: map[policy.SessionID]*facts{}}
@@ -99,122 +100,10 @@ type verifier struct {
 	verdict  *Verdict
 }
 
-// facts are what the ledger says of one recording.
-type facts struct {
-	start, end, shred bool
-	first             int64 // index of its first entry
-	unsigned          bool  // an entry is covered by no checkpoint
-	key               string
-	segments          []string // digests
-	manifest, state   string
-	wrong             string // what two entries contradict each other in
-}
-
-// prepare reads the ledger once.
-func (v *verifier) prepare() error {
-	if v.Log == nil {
-		whole := ledgerVerdict(v.LogErr)
-		if whole == nil {
-			return v.LogErr
-		}
-		v.verdict = whole
-		return nil
-	}
-	if v.Checkpoint != nil {
-		if err := v.Log.Consistent(v.Checkpoint); err != nil {
-			if v.verdict = ledgerVerdict(err); v.verdict == nil {
-				return err
-			}
-		}
-	}
-	for leaf, err := range v.Log.Leaves() {
-		if err != nil {
-			return err
-		}
-		if leaf.Kind == policy.EntryNodeStart {
-			v.restarts = append(v.restarts, leaf.Index)
-		}
-		if leaf.Session != "" {
-			v.note(leaf)
-		}
-	}
-	return nil
-}
-
-// ledgerVerdict is the verdict on all recordings of a ledger that failed.
-func ledgerVerdict(err error) *Verdict {
-	v := &Verdict{Detail: "", Segment: -1}
-	switch {
-	case errors.Is(err, ledger.ErrRolledBack):
-		v.Result = RolledBack
-	case errors.Is(err, ledger.ErrAltered):
-		v.Result = Altered
-	case errors.Is(err, ledger.ErrWrongKey):
-		v.Result = WrongKey
-	case errors.Is(err, ledger.ErrUnsigned):
-		v.Result = Unsigned
-	default:
-		return nil
-	}
-	v.Detail = err.Error()
-	return v
-}
-
-// note takes in one entry.
-func (v *verifier) note(leaf ledger.Leaf) {
-	f := v.facts[leaf.Session]
-	switch leaf.Kind {
-	case policy.EntryRecordingStart, policy.EntryRecordingSegment, policy.EntryRecordingEnd, policy.EntryShred:
-	default:
-		return
-	}
-	if f == nil {
-		f = &facts{first: leaf.Index}
-		v.facts[leaf.Session] = f
-	}
-	f.unsigned = f.unsigned || leaf.Index >= v.Log.SignedSize()
-	switch leaf.Kind {
-	case policy.EntryRecordingStart:
-		f.same("start", &f.key, leaf.Ref["key"])
-		f.start = true
-	case policy.EntryRecordingSegment:
-		f.segment(leaf)
-	case policy.EntryRecordingEnd:
-		f.same("end", &f.manifest, leaf.Ref["manifest"])
-		f.end, f.state = true, leaf.Ref["state"]
-		if leaf.Ref["segments"] != fmt.Sprint(len(f.segments)) {
-			f.wrong = fmt.Sprintf("the ledger's entry of its end has %s segments, and there are entries of %d", leaf.Ref["segments"], len(f.segments))
-		}
-	case policy.EntryShred:
-		f.shred = true
-	}
-}
-
-// same keeps one value, and what another entry says otherwise.
-func (f *facts) same(what string, have *string, value string) {
-	if *have != "" && *have != value || value == "" {
-		f.wrong = "two entries of the ledger about its " + what + " differ"
-	}
-	*have = value
-}
-
-// segment takes in the entry of a segment. One that was entered twice, since a
-// crash came in between, says the same twice.
-func (f *facts) segment(leaf ledger.Leaf) {
-	digest := leaf.Ref["sha256"]
-	switch n := leaf.Ref["segment"]; {
-	case n == fmt.Sprint(len(f.segments)):
-		f.segments = append(f.segments, digest)
-	case len(f.segments) > 0 && n == fmt.Sprint(len(f.segments)-1) && f.segments[len(f.segments)-1] == digest:
-	default:
-		f.wrong = fmt.Sprintf("the ledger's entry of segment %s comes after that of %d", n, len(f.segments)-1)
-	}
-}
-
 // run yields the verdicts: the archive comes in the order of ids, and so do the
 // recordings of the ledger that are not in it.
 func (v *verifier) run(yield func(Verdict, error) bool) {
-	known := slices.Sorted(maps.Keys(v.facts))
+	known := slices.SortedFunc(maps.Keys(v.facts), byPrefix)
 	wanted := map[policy.SessionID]bool{}
 	for _, id := range v.IDs {
 		wanted[id] = true
@@ -239,7 +128,7 @@ func (v *verifier) run(yield func(Verdict, error) bool) {
 			yield(Verdict{}, err)
 			return
 		}
-		for len(known) > 0 && known[0] < r.id {
+		for len(known) > 0 && byPrefix(known[0], r.id) < 0 {
 			if !give(known[0], nil) {
 				return
 			}
@@ -259,11 +148,15 @@ func (v *verifier) run(yield func(Verdict, error) bool) {
 	}
 	delete(wanted, "")
 	for _, id := range slices.Sorted(maps.Keys(wanted)) {
-		if !yield(Verdict{ID: id, Result: Missing, Segment: -1, Detail: "neither the ledger nor the archive knows of it"}, nil) {
+		if verdict, err := v.judge(id, nil); !yield(verdict, err) || err != nil {
 			return
 		}
 	}
 }
+
+// byPrefix is the order in which an archive lists recordings: that of the names
+// of their objects, which begin with the id and a slash.
+func byPrefix(a, b policy.SessionID) int { return cmp.Compare(a+"/", b+"/") }
 
 // stored is what an archive has of one recording: sizes by name.
 type stored struct {

@@ -2,17 +2,17 @@ package replay
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"sallyport/policy"
 	"sallyport/recorder/archive"
-	"sallyport/recorder/cast"
-	"sallyport/recorder/redact"
 	"sallyport/recorder/sealed"
 )
 
@@ -55,29 +55,30 @@ type checker struct {
 
 	keys     sealed.Keys // none: only the outside is checked
 	content  bool
+	session  policy.Session // as segment 0 has it, with a key
 	segments []sealed.Info
-	counted  counts
 }
-
-// counts are what the events of a recording come to.
-type counts struct{ events, masks, output, stderr, input int64 }
 
 func (c *checker) check() (Result, string, error) {
 	f := c.f
-	if f == nil || !f.start {
-		return "", "", bad(Unsigned, -1, "the ledger has no entry of its start")
-	}
-	if f.wrong != "" {
-		return "", "", bad(Altered, -1, "%s", f.wrong)
-	}
-	if f.unsigned {
+	switch {
+	case f == nil && len(c.objects) == 0:
+		return "", "", bad(Missing, -1, "neither the ledger nor the archive knows of it")
+	case f == nil:
+		return "", "", bad(Unsigned, -1, "the ledger has no entry of it")
+	case f.unsigned:
 		return "", "", bad(Unsigned, -1, "its newest entries are covered by no checkpoint (a bastion that runs signs within a second)")
+	case !f.start:
+		return "", "", bad(Unsigned, -1, "the ledger has no entry of its start")
+	case f.wrong != "":
+		return "", "", bad(Altered, -1, "%s", f.wrong)
 	}
 	if err := c.strangers(); err != nil {
 		return "", "", err
 	}
-	if _, there := c.objects[archive.KeyName(string(c.id))]; f.shred && !there {
-		return Expired, "its keys were destroyed", c.rest()
+	if f.shred != nil {
+		detail, err := c.rest()
+		return Expired, detail, err
 	}
 	if err := c.key(); err != nil {
 		return "", "", err
@@ -95,19 +96,31 @@ func (c *checker) check() (Result, string, error) {
 
 // read returns an object whose digest the ledger has.
 func (c *checker) read(name, digest string, segment int, limit int64) ([]byte, error) {
-	body, err := archive.ReadAll(c.v.ctx, c.v.Archive, name, limit)
-	switch {
-	case errors.Is(err, archive.ErrNotFound):
-		return nil, bad(Missing, segment, "%s is missing", name)
-	case errors.Is(err, archive.ErrTooLarge):
-		return nil, bad(Altered, segment, "%s is larger than any such object", name)
-	case err != nil:
+	body, err := c.get(name, segment, limit)
+	if err != nil {
 		return nil, err
 	}
 	if sum := sha256.Sum256(body); hex.EncodeToString(sum[:]) != digest {
 		return nil, bad(Altered, segment, "%s is not what the ledger has", name)
 	}
 	return body, nil
+}
+
+// get returns an object. One that cannot be read is as good as missing; the
+// others are not the worse for it.
+func (c *checker) get(name string, segment int, limit int64) ([]byte, error) {
+	body, err := archive.ReadAll(c.v.ctx, c.v.Archive, name, limit)
+	switch {
+	case err == nil:
+		return body, nil
+	case c.v.ctx.Err() != nil:
+		return nil, context.Cause(c.v.ctx)
+	case errors.Is(err, archive.ErrNotFound):
+		return nil, bad(Missing, segment, "%s is missing", name)
+	case errors.Is(err, archive.ErrTooLarge):
+		return nil, bad(Altered, segment, "%s is larger than any such object", name)
+	}
+	return nil, bad(Missing, segment, "%s cannot be had: %v", name, err)
 }
 
 // strangers finds objects that no recording has, or that the ledger knows
@@ -123,7 +136,7 @@ func (c *checker) strangers() error {
 	for i := range n {
 		known[archive.SegmentName(id, uint32(i))] = true
 	}
-	for name := range c.objects {
+	for _, name := range slices.Sorted(maps.Keys(c.objects)) {
 		if known[name] {
 			continue
 		}
@@ -135,21 +148,30 @@ func (c *checker) strangers() error {
 	return nil
 }
 
-// rest checks what is left of a recording whose keys are destroyed.
-func (c *checker) rest() error {
+// rest checks what is left of a recording whose keys are destroyed. Its segments
+// go too, one after the other; its manifest stays.
+func (c *checker) rest() (string, error) {
 	id := string(c.id)
+	detail := c.f.shred.String()
+	if name := archive.KeyName(id); c.has(name) {
+		if _, err := c.read(name, c.f.key, -1, sealed.MaxKeyObject); err != nil {
+			return "", err
+		}
+		detail += "; but they are in the archive, still or again: delete " + name
+	}
 	for n, digest := range c.f.segments {
 		if name := archive.SegmentName(id, uint32(n)); c.has(name) {
 			if _, err := c.read(name, digest, n, maxObject); err != nil {
-				return err
+				return "", err
 			}
 		}
 	}
-	if name := archive.ManifestName(id); c.has(name) && c.f.end {
-		_, err := c.read(name, c.f.manifest, -1, sealed.MaxManifest)
-		return err
+	if c.f.end {
+		if _, err := c.read(archive.ManifestName(id), c.f.manifest, -1, sealed.MaxManifest); err != nil {
+			return "", err
+		}
 	}
-	return nil
+	return detail, nil
 }
 
 func (c *checker) has(name string) bool { _, ok := c.objects[name]; return ok }
@@ -175,6 +197,9 @@ func (c *checker) key() error {
 		return nil
 	}
 	c.keys, err = object.Unwrap(c.v.View, c.v.Raw)
+	if errors.Is(err, sealed.ErrDamaged) {
+		return bad(Altered, -1, "%s: %v", name, err)
+	}
 	c.content = err == nil // one that is sealed for others is checked from outside
 	return nil
 }
@@ -186,22 +211,12 @@ func (c *checker) segment(n int) error {
 	if err != nil {
 		return err
 	}
-	seg, err := sealed.Open(bytes.NewReader(body), int64(len(body)))
-	if err == nil {
-		err = seg.Check()
-	}
+	seg, err := c.follows(n, name, body)
 	if err != nil {
-		return bad(Altered, n, "%s: %v", name, err)
+		return bad(Altered, n, "%v", err)
 	}
 	info := seg.Info()
 	info.SHA256 = sha256.Sum256(body)
-	var prev [32]byte
-	if n > 0 {
-		prev = c.segments[n-1].SHA256
-	}
-	if info.ID.String() != string(c.id) || info.Number != uint32(n) || info.Prev != prev {
-		return bad(Altered, n, "%s is another segment than its name says, or does not follow the one before", name)
-	}
 	c.segments = append(c.segments, info)
 	if !c.content {
 		return nil
@@ -209,77 +224,72 @@ func (c *checker) segment(n int) error {
 	return c.blocks(n, name, seg)
 }
 
-// blocks opens every block and makes the view anew.
-func (c *checker) blocks(n int, name string, seg *sealed.Segment) error {
-	if n == 0 {
-		text, err := seg.Context(c.keys)
-		var s policy.Session
-		if err == nil {
-			err = json.Unmarshal(text, &s)
-		}
-		if err != nil || s.ID != c.id {
-			return bad(Altered, n, "%s: its session is not that of the recording (%v)", name, err)
-		}
+// follows opens a segment from outside, and says what keeps it from being
+// segment n of this recording.
+func (c *checker) follows(n int, name string, body []byte) (*sealed.Segment, error) {
+	seg, err := sealed.Open(bytes.NewReader(body), int64(len(body)))
+	if err == nil {
+		err = seg.Check()
 	}
-	var got counts
-	for b := range seg.Blocks() {
-		events, err := seg.Events(b, c.keys)
-		if err != nil {
-			return bad(Altered, n, "%s: %v", name, err)
-		}
-		for i := range events {
-			if err := got.add(&events[i]); err != nil {
-				return bad(Altered, n, "%s: at %s: %v", name, events[i].Time, err)
-			}
-		}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	info := c.segments[n]
-	if c.keys.HasRaw && got != (counts{info.Events, info.Masks, info.OutputBytes, info.StderrBytes, info.InputBytes}) {
-		return bad(Altered, n, "%s: its events are not those that it counts", name)
+	var prev [32]byte
+	if n > 0 {
+		prev = c.segments[n-1].SHA256
 	}
-	c.counted.events += got.events
-	return nil
-}
-
-// add counts one event, and compares its view with what its bytes and masks
-// make it.
-func (t *counts) add(e *sealed.Event) error {
-	t.events++
-	t.masks += int64(len(e.Masks))
-	switch e.Code {
-	case cast.CodeOutput:
-		t.output += int64(len(e.Raw))
-	case cast.CodeStderr:
-		t.stderr += int64(len(e.Raw))
-	case cast.CodeInput:
-		t.input += int64(len(e.Raw))
+	if info := seg.Info(); info.ID.String() != string(c.id) || info.Number != uint32(n) || info.Prev != prev {
+		return nil, fmt.Errorf("%s is another segment than its name says, or does not follow the one before", name)
 	}
-	if len(e.Masks) == 0 || e.Raw == nil {
-		return nil
-	}
-	masks := make([]redact.Mask, len(e.Masks))
-	end := 0
-	for i, text := range e.Masks {
-		m := &masks[i]
-		if err := json.Unmarshal([]byte(text), m); err != nil || m.Off < end || m.Len < 0 || m.Len > len(e.Raw)-m.Off {
-			return errors.New("a mask does not fit what it hides")
-		}
-		end = m.Off + m.Len
-	}
-	if !bytes.Equal(redact.View(e.Raw, masks), e.View) {
-		return errors.New("the view shows something else than was recorded")
-	}
-	return nil
+	return seg, nil
 }
 
 // open is the result for a recording without an end.
 func (c *checker) open() (Result, string, error) {
+	if err := c.ahead(); err != nil {
+		return "", "", err
+	}
 	for _, at := range c.v.restarts {
 		if at > c.f.first {
 			return Interrupted, "its end was not seen, and what the journal has of it is not sealed yet", nil
 		}
 	}
-	return Running, fmt.Sprintf("%d segments so far", len(c.f.segments)), nil
+	noun := "segments"
+	if len(c.f.segments) == 1 {
+		noun = "segment"
+	}
+	return Running, fmt.Sprintf("%d %s so far", len(c.f.segments), noun), nil
+}
+
+// ahead checks the one object that the archive may have before the ledger: what
+// comes next of a recording that goes on.
+func (c *checker) ahead() error {
+	id, n := string(c.id), len(c.f.segments)
+	if name := archive.SegmentName(id, uint32(n)); c.has(name) {
+		body, err := c.get(name, n, maxObject)
+		if err != nil {
+			return err
+		}
+		if _, err := c.follows(n, name, body); err != nil {
+			return bad(Unsigned, n, "the ledger does not have what is stored: %v", err)
+		}
+	}
+	name := archive.ManifestName(id)
+	if !c.has(name) {
+		return nil
+	}
+	body, err := c.get(name, -1, sealed.MaxManifest)
+	if err != nil {
+		return err
+	}
+	m, _, err := sealed.ParseManifest(body)
+	if err == nil {
+		err = c.manifest(name, m, m.State)
+	}
+	if err != nil {
+		return bad(Unsigned, -1, "the ledger does not have what is stored: %v", err)
+	}
+	return nil
 }
 
 // ended checks the manifest.
@@ -293,7 +303,7 @@ func (c *checker) ended() (Result, string, error) {
 	if err != nil {
 		return "", "", bad(Altered, -1, "%s: %v", name, err)
 	}
-	if err := c.manifest(name, m); err != nil {
+	if err := c.manifest(name, m, c.f.state); err != nil {
 		return "", "", err
 	}
 	if c.content {
@@ -307,10 +317,11 @@ func (c *checker) ended() (Result, string, error) {
 	return Valid, m.Missing, nil
 }
 
-// manifest compares the clear part with the segments and the ledger.
-func (c *checker) manifest(name string, m sealed.Manifest) error {
+// manifest compares the clear part with the segments and the ledger, which has
+// state.
+func (c *checker) manifest(name string, m sealed.Manifest, state string) error {
 	var sum counts
-	same := m.ID.String() == string(c.id) && m.State == c.f.state && hex.EncodeToString(m.KeyObject[:]) == c.f.key && len(m.Segments) == len(c.segments)
+	same := m.ID.String() == string(c.id) && m.State == state && hex.EncodeToString(m.KeyObject[:]) == c.f.key && len(m.Segments) == len(c.segments)
 	for i, info := range c.segments {
 		sum.events += info.Events
 		sum.masks += info.Masks
@@ -321,24 +332,6 @@ func (c *checker) manifest(name string, m sealed.Manifest) error {
 	}
 	if !same || sum != (counts{m.Events, m.Masks, m.OutputBytes, m.StderrBytes, m.InputBytes}) {
 		return bad(Altered, -1, "%s does not describe the segments that there are", name)
-	}
-	return nil
-}
-
-// private compares the sealed part of the manifest with the clear one.
-func (c *checker) private(name string, m sealed.Manifest, private *sealed.SealedManifest) error {
-	text, err := private.Private(c.keys)
-	if err != nil {
-		return bad(Altered, -1, "%s: %v", name, err)
-	}
-	var r policy.Recording
-	if err := json.Unmarshal(text, &r); err != nil {
-		return bad(Altered, -1, "%s: its sealed part is damaged: %v", name, err)
-	}
-	s := r.Summary
-	if r.Session.ID != c.id || s.ID != c.id || string(s.State) != m.State || s.Segments != len(m.Segments) ||
-		s.Events != m.Events || s.Masks != m.Masks || s.OutputBytes != m.OutputBytes || s.StderrBytes != m.StderrBytes || s.InputBytes != m.InputBytes {
-		return bad(Altered, -1, "%s: its sealed part is not that of this recording", name)
 	}
 	return nil
 }

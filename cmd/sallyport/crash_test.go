@@ -275,18 +275,25 @@ func TestPowerCutAtAnyMoment(t *testing.T) {
 	for round := range rounds + 1 {
 		fs := crashfs.Mount(t, mount, state)
 		n.start()
-		r := openRecord(t, dataDir(mount))
+		if round == rounds {
+			n.end(syscall.SIGTERM)
+		}
+		now := filepath.Join(t.TempDir(), "now")
+		if err := fs.Snapshot(now, "journal"); err != nil {
+			t.Fatal(err)
+		}
+		r := openRecord(t, dataDir(now))
 		for _, w := range before {
 			r.holds(w)
 			given += len(w.bytes())
 		}
-		if t.Failed() || round == rounds {
-			n.end(syscall.SIGTERM)
+		if round == rounds && !t.Failed() {
 			r.verify(replay.Interrupted)
-			r.catalog.Close()
-			break
 		}
 		r.catalog.Close()
+		if round == rounds || t.Failed() {
+			break
+		}
 		all, wait := n.crowd(round, n.signer())
 		time.Sleep(time.Duration(50+rand.IntN(250)) * time.Millisecond)
 		n.end(syscall.SIGKILL)

@@ -44,7 +44,7 @@ func (s *source) open(ctx context.Context, env console.Env) (func() error, error
 	book := &localLedger{dir: d}
 	*env.Library = replay.Library{Archive: store, Keys: keys, Catalog: cat, Audit: func(ctx context.Context, e policy.Entry) error { return book.append(ctx, e) }}
 	s.bundler = replay.Bundler{Archive: store, Keys: keys, PublicKey: book.publicKey(), Page: web.BundlePage(), Log: book.load}
-	*env.Keeping = localKeeping(newKeeper(store, cat, book.append), env.Viewer)
+	*env.Keeping = localKeeping(newKeeper(store, cat, book.append), cat, env.Viewer)
 	return func() error { return errors.Join(book.Close(), cat.Close()) }, nil
 }
 

@@ -60,7 +60,7 @@ bastion and its targets. No line that it did not write is changed.`,
 	f.StringVar(&o.name, "name", "", "the `NAME` that the bastion's certificate must\ncarry (default: the address, or what an\nearlier sign-in found)")
 	f.StringVar(&o.caFingerprint, "ca-fingerprint", "", "trust, without asking, the bastion whose host\nCA has this `SHA256:…` fingerprint")
 	addSSHDirFlag(cmd, &o.sshDir)
-	f.BoolVar(&o.noConfig, "no-config", false, "write no ssh configuration or known_hosts")
+	f.BoolVar(&o.noConfig, "no-config", false, "write no ssh configuration, no known_hosts")
 	return cmd
 }
 

@@ -82,7 +82,7 @@ Exit code 1 means denied.`,
 	f.StringVar(&o.user, "user", "", "subject of the `USER` who asks")
 	f.StringVar(&o.issuer, "issuer", "", "issuer of USER (default: the configured one)")
 	f.StringSliceVar(&o.groups, "group", nil, "`GROUP` of USER, may be repeated")
-	f.StringVar(&o.action, "action", "shell", "`ACTION`: signIn, shell, exec, …")
+	f.StringVar(&o.action, "action", "shell", "`ACTION`: signIn, shell, replay, …")
 	f.StringVar(&o.target, "target", "", "target `NAME`")
 	f.StringVar(&o.login, "login", "", "`LOGIN` on the target")
 	f.StringVar(&o.owner, "owner", "", "for replay: subject of the recording's owner")

@@ -86,9 +86,10 @@ func runVerify(cmd *cobra.Command, o verifyOptions, args []string) error {
 	report := newVerifyReport(cmd.OutOrStdout(), cmd.ErrOrStderr(), o.asJSON)
 	report.checkpoint, report.content = v.Checkpoint != nil, len(v.View)+len(v.Raw) > 0
 	report.ledger(v)
-	fresh, err := report.run(cmd.Context(), v, o.dir != "" && v.Log != nil)
-	for try := 0; err == nil && len(fresh) > 0; try++ {
-		// The bastion may just have made entries, which it signs soon.
+	again, err := report.run(cmd.Context(), v, o.dir != "" && report.trouble == nil)
+	for try := 0; err == nil && len(again) > 0; try++ {
+		// A bastion that runs may just have made entries, which it signs soon,
+		// or deleted a recording: what is bad is looked at again.
 		select {
 		case <-time.After(signingTime):
 		case <-cmd.Context().Done():
@@ -97,8 +98,8 @@ func runVerify(cmd *cobra.Command, o verifyOptions, args []string) error {
 		if v.Log, v.LogErr = o.loadLog(); v.LogErr != nil {
 			return v.LogErr
 		}
-		v.IDs = fresh
-		fresh, err = report.run(cmd.Context(), v, try < 2)
+		v.IDs = again
+		again, err = report.run(cmd.Context(), v, try < 2)
 	}
 	if err != nil {
 		report.clear()

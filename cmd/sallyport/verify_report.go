@@ -60,22 +60,22 @@ func (r *verifyReport) ledger(v replay.VerifyOptions) {
 	r.bad = r.trouble != nil
 }
 
-// run adds the verdicts of v. With later, it leaves out those that are unsigned
-// and returns their ids.
-func (r *verifyReport) run(ctx context.Context, v replay.VerifyOptions, later bool) (unsigned []policy.SessionID, err error) {
+// run adds the verdicts of v. With later, it leaves out those that are bad and
+// returns their ids.
+func (r *verifyReport) run(ctx context.Context, v replay.VerifyOptions, later bool) (bad []policy.SessionID, err error) {
 	for verdict, err := range replay.Verify(ctx, v) {
 		switch {
 		case err != nil:
 			return nil, err
-		case later && verdict.Result == replay.Unsigned:
-			unsigned = append(unsigned, verdict.ID)
+		case later && verdict.Bad():
+			bad = append(bad, verdict.ID)
 		default:
 			if err := r.add(verdict); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return unsigned, nil
+	return bad, nil
 }
 
 func (r *verifyReport) add(v replay.Verdict) error {

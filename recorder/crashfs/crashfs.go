@@ -66,6 +66,12 @@ func (f *FS) Cut(to string) error {
 	return f.root.save(to)
 }
 
+// Snapshot writes what is in the file system now, durable or not, to the
+// directory to, but for the directory without at its top. The process that
+// serves the file system must not look at it by any other way: a page fault or a
+// fork could wait for itself for ever.
+func (f *FS) Snapshot(to, without string) error { return f.root.copy(to, without) }
+
 // unmount tries for a while: a process that was killed may not have gone quite.
 func (f *FS) unmount() error {
 	if f.server == nil {
@@ -217,6 +223,32 @@ func (d *directory) save(to string) error {
 			c.mu.Unlock()
 		}
 		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// copy writes what is there now to a directory.
+func (d *directory) copy(to, without string) error {
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	for name, child := range d.Children() {
+		if name == without {
+			continue
+		}
+		path := filepath.Join(to, name)
+		var err error
+		switch c := child.Operations().(type) {
+		case *directory:
+			err = c.copy(path, "")
+		case *file:
+			c.mu.Lock()
+			err = os.WriteFile(path, c.data, 0o600)
+			c.mu.Unlock()
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -27,9 +27,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // recordSize is what a record with n bytes of data takes in a file.
 func recordSize(n int) int { return lengthSize + plainSize + n + tagSize }
 
-// fileKey derives the key of a file and its check value.
-func fileKey(key [32]byte, salt []byte) (cipher.AEAD, []byte, error) {
-	okm, err := hkdf.Key(sha256.New, key[:], salt, "sallyport journal v1", 48)
+// fileKey derives the key of the file with a number, and its check value.
+func fileKey(key [32]byte, number uint64, salt []byte) (cipher.AEAD, []byte, error) {
+	info := binary.BigEndian.AppendUint64([]byte("sallyport journal v1"), number)
+	okm, err := hkdf.Key(sha256.New, key[:], salt, string(info), 48)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,7 +46,7 @@ func fileKey(key [32]byte, salt []byte) (cipher.AEAD, []byte, error) {
 func newHeader(number uint64, key [32]byte) ([]byte, cipher.AEAD, error) {
 	var salt [32]byte
 	rand.Read(salt[:])
-	aead, check, err := fileKey(key, salt[:])
+	aead, check, err := fileKey(key, number, salt[:])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -84,28 +85,25 @@ func readHeader(h []byte, number uint64, key [32]byte) (cipher.AEAD, error) {
 	if len(h) < headerSize {
 		return nil, &headerError{int64(len(h)), "its header is cut off"}
 	}
-	aead, check, err := fileKey(key, h[24:56])
+	aead, check, err := fileKey(key, number, h[24:56])
 	if err != nil {
 		return nil, err
 	}
 	if subtle.ConstantTimeCompare(check, h[56:headerSize]) == 1 {
 		// The key is right. So what else is wrong is damage.
-		want := appendHeader(number, h[24:56], check)
-		n := binary.BigEndian.Uint64(h[16:])
-		switch at := firstDifference(h[:headerSize], want); {
-		case at < 0:
-			return aead, nil
-		case n != number && string(h[:headerSize]) == string(appendHeader(n, h[24:56], check)):
-			return nil, &headerError{16, fmt.Sprintf("it is file %d of the journal under another's name", n)}
-		default:
+		if at := firstDifference(h, appendHeader(number, h[24:56], check)); at >= 0 {
 			return aead, &headerError{int64(at), "its header was changed"}
 		}
+		return aead, nil
 	}
-	v := binary.BigEndian.Uint16(h[8:])
+	v, n := binary.BigEndian.Uint16(h[8:]), binary.BigEndian.Uint64(h[16:])
+	whole := binary.BigEndian.Uint32(h[12:]) == headerSum(h)
 	switch {
 	case string(h[:8]) != magic:
 		return nil, &headerError{0, "it does not begin as a file of a journal does"}
-	case v == version && binary.BigEndian.Uint32(h[12:]) == headerSum(h):
+	case v == version && whole && n != number:
+		return nil, &headerError{16, fmt.Sprintf("it is file %d of the journal under another's name", n)}
+	case v == version && whole:
 		return nil, ErrWrongKey
 	case v > version:
 		return nil, fmt.Errorf("byte 8: version %d is newer than this program knows (%d): use the version that wrote it", v, version)
@@ -119,9 +117,9 @@ func fatal(err error) bool {
 	return err != nil && !errors.As(err, &damage)
 }
 
-// firstDifference returns where a and b, of one length, differ first, or -1.
+// firstDifference returns where a, which is no shorter, differs from b, or -1.
 func firstDifference(a, b []byte) int {
-	for i := range a {
+	for i := range b {
 		if a[i] != b[i] {
 			return i
 		}

@@ -19,8 +19,8 @@
 //	72          records
 //
 // The file's key is HKDF-SHA256 (RFC 5869) of the journal key with the salt and
-// the info "sallyport journal v1", 48 bytes: 32 of the AES key, 16 of the check
-// value, by which a wrong key is told from damage.
+// the info "sallyport journal v1" and the number (8 bytes), 48 bytes long: 32 of
+// the AES key, 16 of the check value, by which a wrong key is told from damage.
 //
 // A record is a length (4 bytes: that of what follows) and AES-256-GCM of its
 // plain text, tag included. The nonce is four zero bytes and the offset of the

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sort"
 	"time"
@@ -75,20 +74,6 @@ func (j *Journal) openFile(number uint64) (*os.File, *source, error) {
 		return nil, nil, fmt.Errorf("the journal cannot be read: %w", err)
 	}
 	return r, newSource(r, info.Size()), nil
-}
-
-// linkOf reads what the file with a number says of the one before it.
-func (j *Journal) linkOf(number uint64) (link, error) {
-	r, s, err := j.openFile(number)
-	if err != nil {
-		return link{}, err
-	}
-	defer r.Close()
-	l, err := readLink(io.NewSectionReader(s.r, 0, min(s.size, headerSize+linkSize)), number, j.o.Key)
-	if err != nil {
-		return link{}, fmt.Errorf("%s: %w", j.path(number), err)
-	}
-	return l, nil
 }
 
 func (j *Journal) replayFile(number uint64, until int64, f func(Record, LSN) error) ([]Damage, error) {
@@ -293,31 +278,4 @@ func parse(p []byte) Record {
 	r := Record{Seq: binary.BigEndian.Uint64(p[16:]), Time: time.Duration(binary.BigEndian.Uint64(p[24:])), Kind: p[32], Data: p[33:]}
 	copy(r.Session[:], p)
 	return r
-}
-
-// link says that a file is whole, and where it ends.
-type link struct {
-	number uint64
-	end    int64
-}
-
-// readLink reads the link at the beginning of a file, zero where there is none.
-// The error is as of readHeader, other than damage.
-func readLink(r *io.SectionReader, number uint64, key [32]byte) (link, error) {
-	p := &parser{source: newSource(r, r.Size())}
-	h, err := p.bytes(0, headerSize)
-	if err != nil {
-		return link{}, nil // for parse to say
-	}
-	if p.aead, err = readHeader(h, number, key); fatal(err) {
-		return link{}, err
-	}
-	if p.aead == nil || r.Size() < headerSize+linkSize {
-		return link{}, nil
-	}
-	plain, err := p.open(headerSize)
-	if err != nil || len(plain) != linkPlain {
-		return link{}, nil
-	}
-	return link{binary.BigEndian.Uint64(plain), int64(binary.BigEndian.Uint64(plain[8:]))}, nil
 }

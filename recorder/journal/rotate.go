@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -139,21 +138,4 @@ func (e *brokenError) Unwrap() error { return e.err }
 // noSpace reports whether the disk or a quota is full.
 func noSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-}
-
-// A link is 0x80000000 + its sealed size, and the sealed number and end of the
-// file before.
-const (
-	linkPlain = 8 + 8
-	linkMark  = 1<<31 | (linkPlain + tagSize)
-	linkSize  = lengthSize + linkPlain + tagSize
-)
-
-// sealLink appends the link of f to the file before it, which ends at end.
-func (f *file) sealLink(dst []byte, number uint64, end int64) []byte {
-	n := len(dst)
-	dst = binary.BigEndian.AppendUint32(dst, linkMark)
-	dst = binary.BigEndian.AppendUint64(dst, number)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(end))
-	return f.close(dst, n, headerSize)
 }

@@ -2,12 +2,12 @@ package ledger
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
-
-	"sallyport/policy"
 )
 
+// BenchmarkAppend measures durable entries a second.
 func BenchmarkAppend(b *testing.B) {
 	for _, callers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
@@ -30,21 +30,59 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkStart measures what computing the whole tree anew costs a start.
+func BenchmarkStart(b *testing.B) {
+	for _, n := range []int{100_000, 1_000_000} {
+		w := bigDir(b, n)
+		w.open().Close() // which makes the hashes
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for range b.N {
+				l, err := Open(w.o)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				l.Close()
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "leaves/s")
+		})
+	}
+}
+
+// BenchmarkLoad measures loading, and what a loaded ledger holds in memory.
 func BenchmarkLoad(b *testing.B) {
-	w := newWorld(b)
-	l := w.open()
-	const n = 100_000
-	var all []policy.Entry
-	for i := range n {
-		all = append(all, policy.Entry{Kind: policy.EntryPermit, Ref: map[string]string{"i": fmt.Sprint(i)}})
+	for _, n := range []int{100_000, 1_000_000} {
+		w := bigDir(b, n)
+		size := int64(len(w.read(entriesName)))
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for range b.N {
+				w.load()
+			}
+			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "leaves/s")
+			b.StopTimer()
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			g := w.load()
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.HeapAlloc)-float64(before.HeapAlloc), "held-B")
+			runtime.KeepAlive(g)
+		})
 	}
-	if err := l.Append(ctx, all...); err != nil {
-		b.Fatal(err)
+}
+
+// BenchmarkProve measures the proof of one leaf of many.
+func BenchmarkProve(b *testing.B) {
+	const n = 1_000_000
+	w := bigDir(b, n)
+	g := w.load()
+	for i := 0; b.Loop(); i++ {
+		if _, err := g.Prove(int64(i) * 7919 % n); err != nil {
+			b.Fatal(err)
+		}
 	}
-	l.Close()
-	b.ResetTimer()
-	for range b.N {
-		w.load()
-	}
-	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "entries/s")
 }

@@ -17,6 +17,7 @@ import (
 type disk struct {
 	t        testing.TB
 	dir      string
+	exists   bool              // dir itself has a durable name
 	names    map[string]bool   // durable names, relative to dir
 	synced   map[string][]byte // content that was fsynced, by the name of then
 	lasting  []byte            // the checkpoint under its durable name
@@ -39,6 +40,7 @@ type picture struct {
 	acked       []string
 	entries     []byte   // as written
 	durable     int      // how much of them is on the disk for certain
+	exists      bool     // the directory is
 	named       bool     // entries.jsonl is
 	bodies      [][]byte // the least and the most of the day's file
 	checkpoints [][]byte // each is possible; nil is none
@@ -98,7 +100,8 @@ func (d *disk) read(name string) []byte {
 }
 
 func (d *disk) syncDir(name string) {
-	if strings.HasPrefix(name, "..") {
+	if name == ".." {
+		d.exists = true
 		return
 	}
 	list, err := os.ReadDir(filepath.Join(d.dir, name))
@@ -116,7 +119,7 @@ func (d *disk) syncDir(name string) {
 func (d *disk) picture() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := picture{acked: slices.Clone(d.acked), entries: d.read(entriesName), durable: len(d.synced[entriesName]), named: d.names[entriesName]}
+	p := picture{acked: slices.Clone(d.acked), entries: d.read(entriesName), durable: len(d.synced[entriesName]), exists: d.exists, named: d.names[entriesName]}
 	if len(p.entries) < p.durable {
 		p.durable = len(p.entries) // what was torn was cut off
 	}
@@ -135,6 +138,10 @@ func (d *disk) restart() { d.pictures = nil }
 // states calls f with a directory for each that a picture allows: the entries
 // cut at every byte beyond what is durable, with each checkpoint.
 func (p picture) states(t testing.TB, f func(dir string, cut int)) {
+	if !p.exists {
+		f(filepath.Join(t.TempDir(), "none"), 0)
+		return
+	}
 	bodies := p.bodies
 	if len(bodies) == 0 {
 		bodies = [][]byte{nil}

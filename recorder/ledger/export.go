@@ -49,8 +49,11 @@ func (l *Ledger) Export(ctx context.Context, from int64, put func(name string, d
 	if err != nil {
 		return from, err
 	}
-	if from < 0 || from > t.N {
-		return from, fmt.Errorf("the ledger in %s has %d entries: they cannot be copied from entry %d on", l.o.Dir, t.N, from)
+	if from < 0 {
+		return from, fmt.Errorf("the ledger cannot be copied from entry %d on", from)
+	}
+	if from > t.N {
+		return from, fmt.Errorf("%w: its copy has %d entries, and the ledger in %s has %d; keep that copy as evidence and copy to another place", ErrRolledBack, from, l.o.Dir, t.N)
 	}
 	if from == t.N {
 		return from, nil

@@ -1,12 +1,14 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"sallyport/policy"
 )
@@ -90,4 +92,17 @@ func refs(t testing.TB, g *Log) (all []string) {
 		all = append(all, leaf.Ref["i"])
 	}
 	return all
+}
+
+// hashOf is the hash of a leaf's line, with or without its line feed.
+func hashOf(line []byte) tlog.Hash { return tlog.RecordHash(bytes.TrimSuffix(line, []byte("\n"))) }
+
+// signTree signs a tree with the world's key.
+func (w *world) signTree(tr tree) []byte {
+	w.t.Helper()
+	text, err := note.Sign(&note.Note{Text: formatCheckpoint(w.o.Verifier.Name(), tlog.Tree{N: tr.size, Hash: tr.root()})}, w.o.Signer)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return text
 }
