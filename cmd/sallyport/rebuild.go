@@ -93,6 +93,8 @@ func knownRecordings(log *ledger.Log) (map[policy.SessionID]bool, error) {
 			}
 		case policy.EntryShred:
 			known[leaf.Session] = true
+		case policy.EntryHold: // it came before the keys were destroyed, and won
+			known[leaf.Session] = false
 		}
 	}
 	return known, nil

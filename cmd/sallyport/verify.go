@@ -84,7 +84,7 @@ func runVerify(cmd *cobra.Command, o verifyOptions, args []string) error {
 		return err
 	}
 	report := newVerifyReport(cmd.OutOrStdout(), cmd.ErrOrStderr(), o.asJSON)
-	report.checkpoint, report.content = v.Checkpoint != nil, len(v.View)+len(v.Raw) > 0
+	report.checkpoint = v.Checkpoint != nil
 	report.ledger(v)
 	again, err := report.run(cmd.Context(), v, o.dir != "" && report.trouble == nil)
 	for try := 0; err == nil && len(again) > 0; try++ {

@@ -25,7 +25,7 @@ type verifyReport struct {
 	out, errOut io.Writer
 	asJSON      bool
 	checkpoint  bool // roll-back was checked
-	content     bool // blocks were opened
+	content     bool // blocks of some recording were opened
 
 	verdicts []replay.Verdict
 	trouble  error // with the ledger itself
@@ -81,6 +81,7 @@ func (r *verifyReport) run(ctx context.Context, v replay.VerifyOptions, later bo
 func (r *verifyReport) add(v replay.Verdict) error {
 	r.total++
 	r.counts[v.Result]++
+	r.content = r.content || v.Content
 	r.bad = r.bad || v.Bad()
 	if r.asJSON {
 		r.verdicts = append(r.verdicts, v)
