@@ -46,22 +46,26 @@ func migrateOne(ctx context.Context, db *sql.DB, name, versions string) error {
 	return retry(ctx, func() error { return upgrade(ctx, p) })
 }
 
+// upgrade runs the migrations that are missing. Where one fails because another
+// process has run it just now, it goes on from there.
 func upgrade(ctx context.Context, p *goose.Provider) error {
-	current, newest, err := p.GetVersions(ctx)
-	if err != nil {
-		return err
-	}
-	if current > newest {
-		return fmt.Errorf("the database is at version %d and this sallyport knows only %d: it was written by a newer one", current, newest)
-	}
-	if current == newest {
-		return nil
-	}
-	if _, err := p.Up(ctx); err != nil {
-		if now, _, e := p.GetVersions(ctx); e == nil && now == newest {
+	for {
+		current, newest, err := p.GetVersions(ctx)
+		if err != nil {
+			return err
+		}
+		if current > newest {
+			return fmt.Errorf("the database is at version %d and this sallyport knows only %d: it was written by a newer one", current, newest)
+		}
+		if current == newest {
 			return nil
 		}
-		return err
+		_, err = p.Up(ctx)
+		if err == nil {
+			return nil
+		}
+		if now, _, e := p.GetVersions(ctx); e != nil || now <= current {
+			return err
+		}
 	}
-	return nil
 }
